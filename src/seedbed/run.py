@@ -1,0 +1,85 @@
+"""One run: fit, test, and what it leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import platform
+import subprocess
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from seedbed.data.datamodule import DigitsModule
+from seedbed.supervised import Supervised
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    trainer: pl.Trainer,
+    module: Supervised,
+    data: DigitsModule,
+    hparams: dict[str, Any],
+    ckpt_path: str | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate; returns what metrics.json holds. hparams: flat names and values for TensorBoard's HParams."""
+    start = time.perf_counter()
+    trainer.fit(module, data, ckpt_path=ckpt_path)
+    seconds = time.perf_counter() - start
+    if "val/accuracy" not in module.metrics:  # no epoch was left to train
+        trainer.validate(module, data, verbose=False)
+    if data.digits.test is not None:
+        trainer.test(module, data, verbose=False)
+    trainer.logger.log_hyperparams(hparams, module.metrics)
+    trainer.logger.close()
+    return {
+        "status": "diverged" if module.diverged else "completed",
+        **module.metrics,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "fit_seconds": round(seconds, 3),
+    }
+
+
+def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """metrics.json, whole or not at all: the run is complete if and only if it is there. nan and inf become null."""
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+    temporary = folder / "metrics.json.tmp"
+    temporary.write_text(json.dumps({**clean, "versions": versions(), "git": commit()}, indent=2) + "\n")
+    os.replace(temporary, folder / "metrics.json")
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "torch": torch.__version__, "lightning": pl.__version__}
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the source tree, with a + where it has changes; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def report(metrics: dict[str, Any], folder: Path) -> str:
+    """The lines that end a run."""
+    names = [name for name in ("val/accuracy", "val/loss", "test/accuracy") if name in metrics]
+    shown = Path(os.path.relpath(folder))
+    logdir = "outputs" if shown.parts[0] == "outputs" else shown
+    return (
+        f"{metrics['status']}: " + "   ".join(f"{name} {metrics[name]:.4f}" for name in names) + "\n"
+        f"trained: {metrics['epochs']} epochs, {metrics['steps']} steps in {metrics['fit_seconds']:.1f} s\n"
+        f"run:     {shown}\n"
+        f"look:    tensorboard --logdir {logdir}"
+    )

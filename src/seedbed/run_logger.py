@@ -1,0 +1,36 @@
+"""TensorBoard's events of one run: one file, in the run's own folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
+
+
+class RunLogger(TensorBoardLogger):
+    """Lightning's logger without its folders, its hparams.yaml, and its closing of the file after each stage.
+
+    `log_hyperparams` writes the run's HParams record with the final metrics, under the names of their curves: the
+    dashboard then shows those and never a placeholder (Lightning #21247).
+    """
+
+    def __init__(self, folder: str | Path):
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+
+    def save(self) -> None:
+        self.experiment.flush()
+
+    def finalize(self, status: str) -> None:
+        self.save()
+
+    def log_hyperparams(self, params: dict[str, Any], metrics: dict[str, float]) -> None:
+        for summary in hparams(params, metrics):
+            self.experiment._get_file_writer().add_summary(summary)
+
+    def close(self) -> None:
+        self.experiment.close()
