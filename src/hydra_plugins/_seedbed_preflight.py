@@ -1,4 +1,4 @@
-"""What happens between Hydra's composing a config and its making a folder: the check of the config, a folder's claim."""
+"""Between Hydra's composing a config and its making a folder: the config is checked, a folder is claimed."""
 
 from __future__ import annotations
 

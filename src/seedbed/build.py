@@ -59,7 +59,7 @@ def build_module(cfg: DictConfig, data: DigitsModule) -> Supervised:
         pl.seed_everything(cfg.seed, verbose=False)
         net = _part(cfg.model)(data.digits.shape, loss.num_outputs(len(data.digits.classes)))
         _part(cfg.init)(net)
-        return Supervised(net, loss, _part(cfg.optim), instantiate(cfg.schedule, _convert_="all"))
+        return Supervised(loss.finish(net), loss, _part(cfg.optim), instantiate(cfg.schedule, _convert_="all"))
 
 
 def build_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:

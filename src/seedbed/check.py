@@ -40,9 +40,7 @@ def integer(least: int) -> Rule:
 def number(least: float = -math.inf, most: float = math.inf) -> Rule:
     """A finite number, least ≤ v ≤ most."""
     bounds = [f"≥ {least:g}"] * (least > -math.inf) + [f"≤ {most:g}"] * (most < math.inf)
-    return Rule(
-        lambda v: _is_number(v) and least <= v <= most, " ".join(["a number", " and ".join(bounds)]).strip()
-    )
+    return Rule(lambda v: _is_number(v) and least <= v <= most, " ".join(["a number", " and ".join(bounds)]).strip())
 
 
 def share(name: str = "a number ≥ 0 and < 1") -> Rule:
@@ -111,9 +109,7 @@ RULES: dict[str, Rule] = {
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.devices": DEVICES,
     "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),
-    "trainer.precision": one_of(
-        "32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"
-    ),
+    "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),
 }
 
 

@@ -13,11 +13,7 @@ from torch import Tensor, nn
 
 def layers(net: nn.Module) -> Iterator[nn.Module]:
     """The layers that have a weight with a fan: [out, in] or [out, in, *receptive field]."""
-    return (
-        m
-        for m in net.modules()
-        if isinstance(getattr(m, "weight", None), nn.Parameter) and m.weight.dim() > 1
-    )
+    return (m for m in net.modules() if isinstance(getattr(m, "weight", None), nn.Parameter) and m.weight.dim() > 1)
 
 
 def _fill(net: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
@@ -39,16 +35,12 @@ def normal(net: nn.Module, std: float = 1.0) -> None:
             nn.init.normal_(layer.bias, std=std)
 
 
-def kaiming_normal(
-    net: nn.Module, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
-) -> None:
+def kaiming_normal(net: nn.Module, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:
     """Normal with std = gain/√fan; gain = √(2/(1+a²)) for a leaky ReLU of slope a (He et al. 2015)."""
     _fill(net, lambda w: nn.init.kaiming_normal_(w, a, mode, nonlinearity))
 
 
-def kaiming_uniform(
-    net: nn.Module, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
-) -> None:
+def kaiming_uniform(net: nn.Module, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:
     """Uniform in ±gain·√(3/fan): the same std as kaiming_normal (He et al. 2015)."""
     _fill(net, lambda w: nn.init.kaiming_uniform_(w, a, mode, nonlinearity))
 

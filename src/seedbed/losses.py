@@ -1,6 +1,6 @@
 """A loss is an nn.Module: (output [B, K], target [B]) → scalar, that says how many outputs K it wants.
 
-It also says how a prediction is read from the output (`predict`) and which layer the network ends in (`head`), since
+It also says how a prediction is read from the output (`predict`) and what the network has to end in (`finish`), since
 both follow from the loss: nothing else in a config has to change with it.
 """
 
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 class Loss(nn.Module):
     """What every loss shares: K outputs for C classes, argmax as the prediction, no extra last layer."""
 
-    def __init__(self):
-        super().__init__()
-        self.head: nn.Module = nn.Identity()
+    def finish(self, net: nn.Module) -> nn.Module:
+        """The network as this loss needs it."""
+        return net
 
     def num_outputs(self, num_classes: int) -> int:
         return num_classes
@@ -46,7 +46,7 @@ class TargetLoss(Loss):
 
 
 class MnistLoss(TargetLoss):
-    """Mean distance of sigmoid(output) from its target: 1 − p where the target is 1, p where it is 0 (fastbook ch. 4)."""
+    """Mean of 1 − p where the target is 1 and p where it is 0, with p = sigmoid(output) (fastbook ch. 4)."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return (self.numbers(output, target) - output.sigmoid()).abs().mean()
@@ -111,9 +111,8 @@ class CrossEntropyScratch(Loss):
 class NLL(Loss):
     """Negative log-likelihood; the network ends in a log-softmax layer."""
 
-    def __init__(self):
-        super().__init__()
-        self.head = nn.LogSoftmax(dim=1)
+    def finish(self, net: nn.Module) -> nn.Module:
+        return nn.Sequential(net, nn.LogSoftmax(dim=1))
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return F.nll_loss(output, target)

@@ -1,4 +1,4 @@
-"""An optimiser is f(params, lr, …) → torch.optim.Optimizer. PyTorch's are used as they are; here is one from scratch."""
+"""An optimiser is f(params, lr, …) → torch.optim.Optimizer. PyTorch's are used as they are; one is from scratch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ class BasicOptim(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    p.sub_(
-                        p.grad, alpha=group["lr"]
-                    )  # one rounding, as SGD has: p -= lr * p.grad would have two
+                    p.sub_(p.grad, alpha=group["lr"])  # one rounding, as SGD has: p -= lr * p.grad would have two
         return loss
 
     def zero_grad(self, set_to_none: bool = True):

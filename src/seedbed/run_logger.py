@@ -17,16 +17,13 @@ class RunLogger(TensorBoardLogger):
     """
 
     def __init__(self, folder: str | Path):
-        super().__init__(folder, name="", version="", default_hp_metric=False)
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+        super().__init__(folder, name="", version="", default_hp_metric=False, flush_secs=5)
 
     def save(self) -> None:
-        self.experiment.flush()
+        """Nothing: the writer flushes by itself every few seconds; Lightning would have it wait after each epoch."""
 
     def finalize(self, status: str) -> None:
-        self.save()
+        self.experiment.flush()
 
     def log_hyperparams(self, params: dict[str, Any], metrics: dict[str, float]) -> None:
         for summary in hparams(params, metrics):

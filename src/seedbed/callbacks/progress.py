@@ -41,9 +41,7 @@ class RunProgress(ProgressBar):
     def on_train_epoch_end(self, trainer, module) -> None:
         metrics = trainer.callback_metrics
         shown = {name: f"{float(metrics[key]):.4f}" for name, key in SHOWN.items() if key in metrics}
-        self.bar.set_postfix(
-            {"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **shown}, refresh=False
-        )
+        self.bar.set_postfix({"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **shown}, refresh=False)
 
     def on_train_end(self, trainer, module) -> None:
         self.bar.close()

@@ -89,9 +89,7 @@ def load(name: str, root: str | None, classes: list[str]) -> Digits:
     x, y, test_x, test_y = (read(path, name) for path in paths)
     for images, labels, path in ((x, y, paths[0]), (test_x, test_y, paths[2])):
         if images.ndim != 3 or len(images) != len(labels):
-            raise ValueError(
-                f"{path}: {len(images)} images for {len(labels)} labels; delete it to fetch it again"
-            )
+            raise ValueError(f"{path}: {len(images)} images for {len(labels)} labels; delete it to fetch it again")
 
     def split(images: np.ndarray, labels: np.ndarray):
         return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
@@ -121,9 +119,7 @@ def read(path: Path, name: str) -> np.ndarray:
     dims = content[3] if len(content) > 3 else 0
     shape = np.frombuffer(content, ">u4", dims, 4) if len(content) >= 4 + 4 * dims else np.zeros(1, int)
     if content[:3] != b"\0\0\x08" or len(content) != 4 + 4 * dims + int(np.prod(shape)):
-        raise ValueError(
-            f"{path} is damaged (not an IDX file of bytes, or cut short); delete it to fetch it again"
-        )
+        raise ValueError(f"{path} is damaged (not an IDX file of bytes, or cut short); delete it to fetch it again")
     return np.frombuffer(bytearray(content), np.uint8, offset=4 + 4 * dims).reshape(shape)
 
 
@@ -165,7 +161,7 @@ def fetch(name: str, folder: Path) -> None:
     raise FileNotFoundError(
         f"{name} is not in {folder} and could not be fetched.\n"
         + "".join(f"  tried {failure}\n" for failure in failures)
-        + f"  Put {', '.join(NAMES)} (or the same with .gz) into {target}, or set data.root to the folder that has them."
+        + f"  Put {', '.join(NAMES)} (or the same with .gz) into {target}, or set data.root to their folder."
     )
 
 

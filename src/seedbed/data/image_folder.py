@@ -36,7 +36,7 @@ def image_folder(root: str, valid_fraction: float = 0.2) -> Digits:
     classes = sorted({path.parent.name for paths in found.values() for path in paths})
     if not classes or not all(found.values()):
         raise FileNotFoundError(
-            f"data.root={root}: no picture found; expected train/<class>/*.png and valid/<class>/*.png, or <class>/*.png"
+            f"data.root={root}: no picture found in train/<class>/ and valid/<class>/, nor in <class>/"
         )
     everything = [path for paths in found.values() for path in paths]
     images = _decoded(everything, folder)
@@ -49,9 +49,7 @@ def image_folder(root: str, valid_fraction: float = 0.2) -> Digits:
             None,
         )
     else:
-        parts = dict(
-            zip(found, _split(images, targets, [len(paths) for paths in found.values()]), strict=True)
-        )
+        parts = dict(zip(found, _split(images, targets, [len(paths) for paths in found.values()]), strict=True))
         train, valid, test = parts["train"], parts["valid"], parts.get("test")
     return Digits(train, valid, test, classes)
 
@@ -84,14 +82,10 @@ def _decoded(paths: list[Path], folder: Path) -> torch.Tensor:
     if cache.is_file():
         return torch.from_numpy(np.load(cache))
     with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
-        images = list(
-            tqdm(pool.map(_decode, paths), f"decoding {folder}", len(paths), unit="file", leave=False)
-        )
+        images = list(tqdm(pool.map(_decode, paths), f"decoding {folder}", len(paths), unit="file", leave=False))
     sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1:
-        raise ValueError(
-            f"data.root={folder}: pictures differ in size ({', '.join(map(str, sorted(sizes)[:3]))}, …)"
-        )
+        raise ValueError(f"data.root={folder}: pictures differ in size ({', '.join(map(str, sorted(sizes)[:3]))}, …)")
     if any(image.ndim == 3 for image in images):
         images = [image if image.ndim == 3 else np.repeat(image[:, :, None], 3, 2) for image in images]
         array = np.stack(images).transpose(0, 3, 1, 2)
@@ -109,8 +103,6 @@ def _decode(path: Path) -> np.ndarray:
     """uint8 [H, W] of a grey picture, [H, W, 3] of any other."""
     try:
         with Image.open(path) as image:
-            return np.asarray(
-                image if image.mode == "L" else image.convert("L" if image.mode == "1" else "RGB")
-            )
+            return np.asarray(image if image.mode == "L" else image.convert("L" if image.mode == "1" else "RGB"))
     except OSError as error:
         raise ValueError(f"{path} is damaged: {error}") from error

@@ -14,7 +14,7 @@ FILE = files("seedbed.data") / "mnist_sample" / "mnist_sample.npz"
 
 
 def arrays() -> dict[str, np.ndarray]:
-    """The file's arrays: `{train,valid}_images` uint8 [N, 28, 28], `_labels` uint8 [N], `_index` uint16 [N] in MNIST."""
+    """`{train,valid}_images` uint8 [N, 28, 28], `_labels` uint8 [N], `_index` uint16 [N]: the position in MNIST."""
     with FILE.open("rb") as f, np.load(f) as archive:
         return dict(archive)
 

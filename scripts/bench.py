@@ -1,0 +1,114 @@
+"""Time Seedbed beside the code a user would write by hand: python scripts/bench.py [epoch] [start]
+
+Every row measures both sides in this one process, alternating, and prints the medians and the median of the ratios.
+`epoch`: an epoch with validation, TensorBoard, progress bar and checkpoints, against the plain loop. About a minute.
+`start`: whole commands that need no torch. Ten seconds.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def alternate(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each side, round by round; one uncounted round first."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for r in range(rounds + 1):
+        for name, side in sides.items():
+            seconds = side()
+            if r:
+                times[name].append(seconds)
+    return times
+
+
+def row(title: str, times: dict[str, list[float]], limit: str) -> None:
+    (_, reference), (_, ours) = times.items()
+    ratios = [b / a for a, b in zip(reference, ours, strict=True)]
+    spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
+    cells = f"{median(reference) * 1e3:9.1f} {median(ours) * 1e3:9.1f} {median(ratios):7.2f}  {spread:>11}"
+    print(f"{title:<28} {cells}   {limit}", flush=True)
+
+
+def epoch(rounds: int = 7) -> None:
+    import lightning.pytorch as pl
+    import torch
+    from hydra import compose, initialize_config_dir
+
+    from seedbed.build import build_data, build_module, build_trainer
+
+    class Clock(pl.Callback):
+        def on_train_start(self, *_):
+            self.start = time.perf_counter()
+
+        def on_train_end(self, *_):
+            self.seconds = time.perf_counter() - self.start
+
+    def compare(title: str, overrides: list[str], epochs: int, limit: str) -> None:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = compose("config", [*overrides, f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"])
+        data = build_data(cfg)
+        x, y = (t.float() if t.dim() > 1 else t for t in data.digits.train)
+        valid_x, valid_y = (t.float() if t.dim() > 1 else t for t in data.digits.valid)
+        normalized = data.train_dataloader().convert
+        x, valid_x = normalized(data.digits.train[0]).flatten(1), normalized(data.digits.valid[0]).flatten(1)
+
+        def by_hand() -> float:
+            module = build_module(cfg, data)
+            net, loss, opt = module.net[1:], module.loss, module.configure_optimizers()  # without its Flatten
+            start = time.perf_counter()
+            for _ in range(epochs):
+                for i in torch.randperm(len(x)).split(cfg.data.batch_size):
+                    loss(net(x[i]), y[i]).backward()
+                    opt.step()
+                    opt.zero_grad()
+                with torch.no_grad():
+                    output = net(valid_x)
+                    loss(output, valid_y).item(), (loss.predict(output) == valid_y).float().mean().item()
+            return (time.perf_counter() - start) / epochs
+
+        def with_lightning() -> float:
+            module, clock = build_module(cfg, data), Clock()
+            with tempfile.TemporaryDirectory() as folder:
+                trainer = build_trainer(cfg, Path(folder))
+                trainer.callbacks.append(clock)
+                trainer.fit(module, data)
+                trainer.logger.close()
+            return clock.seconds / epochs
+
+        row(title, alternate({"by hand": by_hand, "seedbed": with_lightning}, rounds), limit)
+
+    print(f"{'one epoch':<28} {'by hand':>9} {'seedbed':>9} {'ratio':>7}  {'from–to':>11}   goal   (ms)")
+    compare("linear, batch 256", ["model=linear"], 20, "≤ 1.3")
+    compare("MLP 784-30-1, batch 256", [], 20, "≤ 1.1")
+    compare("MLP 10 classes, batch 64", ["experiment=mlp_10class"], 2, "≤ 1.0")
+
+
+def start(rounds: int = 5) -> None:
+    def command(*words: str) -> Callable[[], float]:
+        def side() -> float:
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+            return time.perf_counter() - begin
+
+        return side
+
+    print(f"{'whole command':<28} {'python':>9} {'seedbed':>9} {'ratio':>7}  {'from–to':>11}   goal   (ms)")
+    sides = {"import hydra": command("-c", "import hydra"), "cfg": command("train.py", "--cfg", "job")}
+    row("--cfg job (import hydra)", alternate(sides, rounds), "≤ 700 ms")
+    sides = {"import torch": command("-c", "import torch"), "train": command("train.py", "trainer.max_epochs=0")}
+    row("0 epochs (import torch)", alternate(sides, rounds), "")
+
+
+SUBJECTS = {"epoch": epoch, "start": start}
+
+if __name__ == "__main__":
+    for subject in sys.argv[1:] or SUBJECTS:
+        SUBJECTS[subject]()
