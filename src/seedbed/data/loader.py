@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seedbed.data.digits import Split
 
-BLOCK = 2_000_000  # bytes gathered at once; the conversion is per batch, whose floats then reuse warm memory
+BLOCK = 250_000  # pixels gathered and converted at once: fewer calls for small batches, and 1 MB of floats stays warm
 
 
 class Order:
@@ -82,10 +82,10 @@ class Loader:
         )
         block = max(1, BLOCK // (size * self.x[0].numel())) * size
         for rows in mine.split(block):
-            x, y = self.x.index_select(0, rows), self.y.index_select(0, rows)
-            for pixels, targets in zip(x.split(size), y.split(size), strict=True):
+            x, y = self.convert(self.x.index_select(0, rows)), self.y.index_select(0, rows)
+            for batch in zip(x.split(size), y.split(size), strict=True):
                 self.position += 1
-                yield self.convert(pixels), targets
+                yield batch
         while self.position < len(self):  # the last batch had fewer samples than there are ranks
             self.position += 1
             yield self.convert(self.x[:0]), self.y[:0]
