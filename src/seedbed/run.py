@@ -75,7 +75,7 @@ def commit() -> str | None:
 def report(metrics: dict[str, Any], folder: Path) -> str:
     """The lines that end a run."""
     names = [name for name in ("val/accuracy", "val/loss", "test/accuracy") if name in metrics]
-    shown = Path(os.path.relpath(folder))
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     logdir = "outputs" if shown.parts[0] == "outputs" else shown
     return (
         f"{metrics['status']}: " + "   ".join(f"{name} {metrics[name]:.4f}" for name in names) + "\n"

@@ -32,7 +32,7 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state: dict) -> None:
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
 
-    def on_train_start(self, trainer, module) -> None:
+    def on_fit_start(self, trainer, module) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         best = self.folder / "best.ckpt"
         if trainer.ckpt_path and not best.exists():
@@ -40,8 +40,9 @@ class Checkpoints(Checkpoint):
             shutil.copyfile(earlier if earlier.exists() else trainer.ckpt_path, best)
 
     def on_train_batch_end(self, trainer, module, *batch) -> None:
-        if time.monotonic() - self._written > self.every:
-            self._write(trainer)
+        # not after an epoch's last batch: Lightning would resume behind that epoch's validation
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._write_if_due(trainer)
 
     def on_train_epoch_end(self, trainer, module) -> None:
         score = trainer.callback_metrics.get(self.monitor)
@@ -49,9 +50,14 @@ class Checkpoints(Checkpoint):
             self.best_score, self.best_epoch = float(score), trainer.current_epoch
             if trainer.is_global_zero:
                 self.best = deepcopy(_state(trainer))
+        self._write_if_due(trainer)
 
-    def on_train_end(self, trainer, module) -> None:
+    def on_fit_end(self, trainer, module) -> None:
         self._write(trainer)
+
+    def _write_if_due(self, trainer) -> None:
+        if time.monotonic() - self._written > self.every:
+            self._write(trainer)
 
     def _write(self, trainer) -> None:
         if trainer.is_global_zero:

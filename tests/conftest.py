@@ -1,0 +1,98 @@
+"""Real runs in process, and the real MNIST files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import open_dict
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Run:
+    """A finished run and its parts."""
+
+    metrics: dict
+    module: Any
+    data: Any
+    trainer: Any
+    folder: Path
+
+    def events(self, tag: str) -> list:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        return EventAccumulator(str(self.folder)).Reload().Scalars(tag)
+
+    def curve(self, tag: str) -> list[float]:
+        return [event.value for event in self.events(tag)]
+
+    def hparams(self) -> dict:
+        """The HParams records of the event files, as TensorBoard's plugin reads them."""
+        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+        found = {}
+        for file in self.folder.glob("events.out.tfevents.*"):
+            for event in EventFileLoader(str(file)).Load():
+                for value in event.summary.value:
+                    if value.metadata.plugin_data.plugin_name == "hparams":
+                        data = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+                        if value.tag.endswith("/experiment"):
+                            found["metrics"] = [m.name.tag for m in data.experiment.metric_infos]
+                        if value.tag.endswith("/session_start_info"):
+                            assert "hparams" not in found, "two records of one run"
+                            infos = data.session_start_info.hparams
+                            found["hparams"] = {k: getattr(v, v.WhichOneof("kind")) for k, v in infos.items()}
+        return found
+
+
+@pytest.fixture(scope="session")
+def composed():
+    """Compose a config in process: composed("optim.lr=1", …) → (cfg, group choices)."""
+    from hydra import compose, initialize_config_dir
+
+    def compose_config(*overrides: str):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = compose("config", [*overrides, "trainer.accelerator=cpu"], return_hydra_config=True)
+        choices = dict(cfg.hydra.runtime.choices)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg, choices
+
+    return compose_config
+
+
+@pytest.fixture
+def fit(composed, tmp_path_factory):
+    """Train for real, in process: fit("optim.lr=1", …) → Run. `every`: seconds between checkpoints."""
+    from seedbed import build
+    from seedbed.run import fit as run_fit
+
+    def train(*overrides: str, folder: Path | None = None, callbacks=(), every: float = 5.0) -> Run:
+        cfg, choices = composed(*overrides)
+        folder = folder or tmp_path_factory.mktemp("run")
+        data = build.build_data(cfg)
+        module = build.build_module(cfg, data)
+        trainer = build.build_trainer(cfg, folder)
+        trainer.checkpoint_callback.every = every
+        trainer.callbacks.extend(callbacks)
+        metrics = run_fit(trainer, module, data, build.hparams(cfg, choices), cfg.ckpt_path)
+        return Run(metrics, module, data, trainer, folder)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder in which MNIST's four files lie: found there, or fetched into it the first time."""
+    from seedbed.data import idx
+
+    try:
+        idx.mnist(None)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    return idx.default_root()

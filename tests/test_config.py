@@ -1,0 +1,142 @@
+"""Every file of conf/ composes, builds and trains; every value is checked; a mistake ends with one clear line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from seedbed.check import RULES, ConfigError, check, leaves
+
+ROOT = Path(__file__).resolve().parents[1]
+GROUPS = ("data", "model", "loss", "init", "optim", "schedule")
+CHOICES = [f"{p.parent.name}={p.stem}" for g in GROUPS for p in sorted((ROOT / "conf" / g).glob("*.yaml"))]
+EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf/experiment").glob("*.yaml"))
+NEEDS_FILES = {"data=image_folder": "data.root=anywhere"}
+
+
+def plain(cfg) -> dict:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_choice_composes_is_checked_throughout_and_instantiates(composed, choice):
+    from hydra.utils import instantiate
+
+    extra = [NEEDS_FILES[choice]] if choice in NEEDS_FILES else []
+    cfg, _ = composed(choice, *extra)
+    check(plain(cfg))
+    group = choice.split("=")[0]
+    unchecked = [f"{group}.{k}" for k, v in leaves(plain(cfg[group])) if not isinstance(v, list) or k != "phases"]
+    assert [key for key in unchecked if key not in RULES] == []
+    assert instantiate(cfg[group], _partial_=True, _convert_="all") is not None
+
+
+@pytest.mark.parametrize("choice", [c for c in CHOICES if not c.startswith("data=")])
+def test_choice_trains_two_batches(fit, choice):
+    run = fit(choice, "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
+    assert run.metrics["steps"] == 2 and run.metrics["status"] == "completed"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_trains_two_batches(fit, mnist_root, experiment):
+    run = fit(f"experiment={experiment}", "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
+    assert run.metrics["steps"] == 2
+
+
+def test_losses_work_with_ten_classes(fit, mnist_root):
+    for loss in (c for c in CHOICES if c.startswith("loss=")):
+        run = fit("data=mnist", loss, "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
+        assert run.module.net(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+
+
+BAD_VALUES = {
+    "optim.lr=fast": "optim.lr=fast: must be a number > 0",
+    "optim.lr=-1": "optim.lr=-1: must be a number > 0",
+    "optim.lr=nan": "optim.lr=nan: must be a number > 0",
+    "optim.lr=true": "optim.lr=True: must be a number > 0",
+    "data.batch_size=2.5": "data.batch_size=2.5: must be an integer ≥ 1",
+    "data.batch_size=0": "data.batch_size=0: must be an integer ≥ 1",
+    "data.shuffle=maybe": "data.shuffle=maybe: must be true or false",
+    "data.normalize=big": "data.normalize=big: must be one of unit, symmetric, standard",
+    "seed=x": "seed=x: must be an integer ≥ 0",
+    "seed=-1": "seed=-1: must be an integer ≥ 0",
+    "trainer.max_epochs=-5": "trainer.max_epochs=-5: must be an integer ≥ 0",
+    "trainer.devices=0": 'trainer.devices=0: must be an integer ≥ 1 or "auto"',
+    "model.hidden=[0]": "model.hidden=[0]: must be a list, each an integer ≥ 1",
+    "model.hidden=30": "model.hidden=30: must be a list, each an integer ≥ 1",
+    "model.activation=rolu": "model.activation=rolu: must be one of relu",
+    "model.dropout=1": "model.dropout=1: must be a number ≥ 0 and < 1",
+    "ckpt_path=nowhere.ckpt": "ckpt_path=nowhere.ckpt: must be null or a file that exists",
+}
+
+
+@pytest.mark.parametrize(("override", "message"), BAD_VALUES.items())
+def test_bad_value_is_refused_in_the_users_words(composed, override, message):
+    with pytest.raises(ConfigError) as error:
+        check(plain(composed(override)[0]))
+    assert str(error.value).startswith(message)
+
+
+def test_rules_allow_exactly_the_names_that_the_code_knows():
+    from seedbed.data.datamodule import NORMALIZE
+    from seedbed.models.mlp import ACTIVATIONS
+
+    for rule, names in ((RULES["data.normalize"], NORMALIZE), (RULES["model.activation"], ACTIVATIONS)):
+        assert rule.allowed == "one of " + ", ".join(names)
+
+
+def train(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess:
+    import os
+
+    command = [sys.executable, str(ROOT / "train.py"), *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **env}, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["model=mpl"], ["Could not find 'model/mpl'", "linear", "mlp"]),
+        (["optim.lrr=1"], ["optim.lrr"]),
+        (["optim.lr=fast"], ["optim.lr=fast: must be a number > 0"]),
+        (["data.batch_size=0"], ["data.batch_size=0: must be an integer ≥ 1"]),
+        (["data=image_folder"], ["data.root: must be given"]),
+        (["data=image_folder", "data.root=nowhere"], ["data.root=nowhere: there is no such folder"]),
+        (["data=image_folder", "data.root=empty"], ["data.root=empty: no picture found"]),
+        (["data=mnist", "data.root=damaged"], ["train-images-idx3-ubyte is damaged (md5", "delete it"]),
+        (["trainer.accelerator=gpu"], ["trainer: "]),
+    ],
+    ids=lambda value: " ".join(value) if value[0].count("=") else "",
+)
+def test_mistake_ends_the_command_with_its_message_and_leaves_nothing(tmp_path, words, shown):
+    if words == ["trainer.accelerator=gpu"] and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged").mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / "damaged" / f"{name}-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x02ab")
+    done = train(*words, f"hydra.run.dir={tmp_path}/run", cwd=tmp_path)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in output
+    assert all(text in output for text in shown), output
+    assert not (tmp_path / "run").exists() and not (tmp_path / "outputs").exists()
+
+
+def test_bad_job_of_a_sweep_fails_with_its_message_and_the_others_complete(tmp_path):
+    done = train("-m", "optim.lr=0.1,-1", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "optim.lr=-1: must be a number > 0" in (tmp_path / "1/train.log").read_text()
+    assert (tmp_path / "0/metrics.json").exists() and not (tmp_path / "1/metrics.json").exists()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"], ["--shell-completion", "query=bash"]], ids=str)
+def test_questions_are_answered_without_torch(words):
+    command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), *words]
+    env = {"COMP_LINE": "python train.py model=", "COMP_POINT": "22", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0 and "mlp" in done.stdout
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "lightning", "torchvision", "numpy"}

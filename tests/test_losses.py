@@ -1,0 +1,149 @@
+"""Every loss equals its formula and PyTorch's function, and reads its predictions as it says."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from seedbed.losses import BCE, L1, MSE, NLL, RMSE, CrossEntropy, CrossEntropyScratch, MnistLoss, log_softmax
+
+
+def numbers(target, K):
+    """The target [B] as the numbers [B, K] that a regression sees."""
+    return target[:, None].double() if K == 1 else torch.eye(K, dtype=torch.double)[target]
+
+
+def bce(o, t):
+    p = 1 / (1 + (-o).exp())
+    return -(t * p.log() + (1 - t) * (1 - p).log()).mean()
+
+
+def mnist_loss(o, t):
+    p = 1 / (1 + (-o).exp())
+    return torch.where(t == 1, 1 - p, p).mean()
+
+
+# loss, formula of (output, numbers), PyTorch's function of the same
+NUMERIC = [
+    (MnistLoss, mnist_loss, None),
+    (BCE, bce, F.binary_cross_entropy_with_logits),
+    (MSE, lambda o, t: ((o - t) ** 2).mean(), F.mse_loss),
+    (RMSE, lambda o, t: ((o - t) ** 2).mean().sqrt(), None),
+    (L1, lambda o, t: (o - t).abs().mean(), F.l1_loss),
+]
+
+
+def batch(K, B=64):
+    """Logits float64 [B, K] and targets int64 [B], of two classes where K = 1."""
+    generator = torch.Generator().manual_seed(K)
+    output = 3 * torch.randn(B, K, generator=generator, dtype=torch.double)
+    return output, torch.randint(max(K, 2), (B,), generator=generator)
+
+
+@pytest.mark.parametrize("K", [1, 10])
+@pytest.mark.parametrize(("loss", "formula", "torchs"), NUMERIC, ids=[row[0].__name__ for row in NUMERIC])
+def test_numeric_loss_equals_its_formula_and_pytorchs_function(loss, formula, torchs, K):
+    output, target = batch(K)
+    found = loss()(output, target)
+    assert found.shape == ()
+    torch.testing.assert_close(found, formula(output, numbers(target, K)))
+    if torchs:
+        torch.testing.assert_close(found, torchs(output, numbers(target, K)))
+
+
+def test_mnist_loss_of_the_courses_example_is_0_4333():
+    predictions = torch.tensor([0.9, 0.4, 0.2])
+    loss = MnistLoss()(predictions.logit()[:, None], torch.tensor([1, 0, 1]))
+    assert round(loss.item(), 4) == 0.4333
+
+
+@pytest.mark.parametrize("K", [2, 10])
+@pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropyScratch()], ids=["torch", "scratch"])
+def test_cross_entropy_is_the_mean_negative_log_probability_of_the_target(loss, K):
+    output, target = batch(K)
+    p = output.exp() / output.exp().sum(1, keepdim=True)
+    expected = -torch.stack([p[i, k].log() for i, k in enumerate(target)]).mean()
+    torch.testing.assert_close(loss(output, target), expected)
+    torch.testing.assert_close(loss(output, target), F.cross_entropy(output, target))
+
+
+def test_label_smoothing_gives_its_share_to_all_classes_alike():
+    output, target = batch(10)
+    log_p = output.log_softmax(1)
+    expected = 0.9 * F.nll_loss(log_p, target) - 0.1 * log_p.mean()
+    torch.testing.assert_close(CrossEntropy(label_smoothing=0.1)(output, target), expected)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e4])
+def test_cross_entropy_scratch_equals_pytorchs_in_value_and_gradient_and_is_finite(scale):
+    signs = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
+    logits = signs if scale == 1 else signs.sign() * scale  # float32, ±scale
+    target = torch.arange(64) % 10
+    found, gradient = value_and_gradient(CrossEntropyScratch(), logits, target)
+    expected, expected_gradient = value_and_gradient(F.cross_entropy, logits, target)
+    assert found.isfinite() and gradient.isfinite().all()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+def value_and_gradient(loss, logits, target):
+    logits = logits.clone().requires_grad_()
+    value = loss(logits, target)
+    return value.detach(), torch.autograd.grad(value, logits)[0]
+
+
+def test_log_softmax_equals_pytorchs():
+    x = batch(10)[0].float()
+    torch.testing.assert_close(log_softmax(x), F.log_softmax(x, 1))
+
+
+@pytest.mark.parametrize("K", [2, 10])
+def test_nll_of_the_finished_network_equals_cross_entropy_of_the_raw_one(K):
+    net = nn.Linear(5, K)
+    x, target = torch.randn(32, 5), torch.arange(32) % K
+    torch.testing.assert_close(NLL()(NLL().finish(net)(x), target), CrossEntropy()(net(x), target))
+
+
+@pytest.mark.parametrize("loss", [MnistLoss, BCE, MSE, RMSE, L1, CrossEntropy, CrossEntropyScratch])
+def test_other_losses_leave_the_network_as_it_is(loss):
+    net = nn.Linear(5, 2)
+    assert loss().finish(net) is net
+
+
+@pytest.mark.parametrize(
+    ("losses", "num_classes", "K"),
+    [
+        ([MnistLoss, BCE, MSE, RMSE, L1], 2, 1),
+        ([MnistLoss, BCE, MSE, RMSE, L1], 10, 10),
+        ([CrossEntropy, CrossEntropyScratch, NLL], 2, 2),
+        ([CrossEntropy, CrossEntropyScratch, NLL], 10, 10),
+    ],
+)
+def test_two_classes_need_one_output_of_a_numeric_loss_and_two_of_a_softmax(losses, num_classes, K):
+    assert {loss: loss().num_outputs(num_classes) for loss in losses} == dict.fromkeys(losses, K)
+
+
+@pytest.mark.parametrize(
+    ("losses", "threshold"),
+    [([MnistLoss, BCE], 0.0), ([MSE, RMSE, L1], 0.5)],
+    ids=["logits", "numbers"],
+)
+def test_one_output_predicts_class_1_above_the_threshold(losses, threshold):
+    output = threshold + torch.tensor([[-1.0], [-0.01], [0.0], [0.01], [1.0]])
+    for loss in losses:
+        assert loss().predict(output).tolist() == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("K", [2, 10])
+@pytest.mark.parametrize("loss", [MnistLoss, BCE, MSE, RMSE, L1, CrossEntropy, CrossEntropyScratch, NLL])
+def test_several_outputs_predict_the_largest(loss, K):
+    output, _ = batch(K)
+    assert loss().predict(output).tolist() == [max(range(K), key=row.__getitem__) for row in output.tolist()]
+
+
+@pytest.mark.parametrize("K", [1, 10])
+@pytest.mark.parametrize("loss", [MnistLoss, BCE, MSE, RMSE, L1])
+def test_gradient_is_finite_where_the_output_is_the_target_itself(loss, K):
+    target = torch.arange(8) % max(K, 2)
+    _, gradient = value_and_gradient(loss(), numbers(target, K).float(), target)
+    assert gradient.isfinite().all()
