@@ -6,8 +6,10 @@ python train.py -m optim.lr=0.01,0.1,1 'seed=range(0,5)'
 tensorboard --logdir outputs
 """
 
+import gc
 import logging
 import sys
+from functools import cache
 from pathlib import Path
 
 import hydra
@@ -27,7 +29,7 @@ def main(cfg: DictConfig) -> float:
     folder = Path(job.runtime.output_dir)
     try:
         check(OmegaConf.to_container(cfg, resolve=True))
-        return train(cfg, folder, dict(job.runtime.choices))
+        return train(cfg, folder, dict(job.runtime.choices), alone=job.mode == RunMode.RUN)
     except ConfigError as error:
         log.error("%s", error)
         if job.mode == RunMode.RUN:
@@ -44,8 +46,8 @@ def main(cfg: DictConfig) -> float:
         raise
 
 
-def train(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> float:
-    # torch and Lightning take seconds to import: --help, --cfg and completion do without
+def train(cfg: DictConfig, folder: Path, choices: dict[str, str], alone: bool) -> float:
+    import_torch()
     from seedbed.build import build_data, build_module, build_trainer, hparams
     from seedbed.run import fit, report, write_metrics
 
@@ -54,8 +56,20 @@ def train(cfg: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     trainer = build_trainer(cfg, folder)
     metrics = fit(trainer, module, data, hparams(cfg, choices), cfg.ckpt_path)
     write_metrics(folder, {**metrics, "seed": cfg.seed})
-    log.info(report(metrics, folder))
+    log.info(report(metrics, folder, alone))
     return metrics[cfg.optimized_metric]
+
+
+@cache
+def import_torch() -> None:
+    """Import the heavy packages, a second sooner; --help, --cfg and completion do without them."""
+    gc.disable()  # imports make objects, not garbage
+    import torch  # noqa: F401
+
+    gc.freeze()  # nor is there any when Python exits
+    import lightning.pytorch  # noqa: F401
+
+    gc.enable()
 
 
 def discard(folder: Path) -> None:

@@ -51,6 +51,14 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path):
     assert len(list(tmp_path.glob("same-*/metrics.json"))) == 2
 
 
+def test_sweep_leaves_a_run_a_job_in_one_folder(tmp_path):
+    words = ["-m", "optim.lr=0.1,1", "trainer.max_epochs=0"]
+    assert subprocess.run(command(*words), cwd=tmp_path, capture_output=True, timeout=300).returncode == 0
+    (sweep,) = tmp_path.glob("outputs/sweeps/*/*")
+    assert re.fullmatch(r"\d\d-\d\d-\d\d", sweep.name)
+    assert sorted(path.parent.name for path in sweep.glob("*/metrics.json")) == ["0", "1"]
+
+
 def test_failure_in_training_leaves_its_traceback_and_status(tmp_path):
     bomb = tmp_path / "bomb.py"
     bomb.write_text(

@@ -36,6 +36,8 @@ class Preflight(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         _claim(config.hydra.sweep, chain([""], (f"-{n}" for n in count(1))))
+        # each job's config is composed anew from the overrides: they have to say it too
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{config.hydra.sweep.dir}'")
 
 
 def _claim(node: DictConfig, endings: Iterable[str]) -> None:

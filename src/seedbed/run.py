@@ -72,14 +72,13 @@ def commit() -> str | None:
         return None
 
 
-def report(metrics: dict[str, Any], folder: Path) -> str:
-    """The lines that end a run."""
+def report(metrics: dict[str, Any], folder: Path, alone: bool) -> str:
+    """The lines that end a run, or the one line of a job of a sweep."""
     names = [name for name in ("val/accuracy", "val/loss", "test/accuracy") if name in metrics]
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    result = f"{metrics['status']}: " + "   ".join(f"{name} {metrics[name]:.4f}" for name in names)
+    effort = f"{metrics['epochs']} epochs, {metrics['steps']} steps in {metrics['fit_seconds']:.1f} s"
+    if not alone:
+        return f"{result}   {effort}   {shown}"
     logdir = "outputs" if shown.parts[0] == "outputs" else shown
-    return (
-        f"{metrics['status']}: " + "   ".join(f"{name} {metrics[name]:.4f}" for name in names) + "\n"
-        f"trained: {metrics['epochs']} epochs, {metrics['steps']} steps in {metrics['fit_seconds']:.1f} s\n"
-        f"run:     {shown}\n"
-        f"look:    tensorboard --logdir {logdir}"
-    )
+    return f"{result}\ntrained: {effort}\nrun:     {shown}\nlook:    tensorboard --logdir {logdir}"

@@ -150,16 +150,16 @@ def test_pictures_of_differing_sizes_are_refused(root, cache):
     assert not list(cache.rglob("*"))
 
 
-def flipped(content):
-    """One bit of the type of the picture's data chunk is wrong."""
-    at = content.index(b"IDAT")
+def mismeasured(content):
+    """The data chunk's length is wrong: the next one is looked for amid its bytes."""
+    at = content.index(b"IDAT") - 1
     return content[:at] + bytes([content[at] ^ 0x80]) + content[at + 1 :]
 
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda content: b"garbage", lambda content: b"", lambda content: content[: len(content) // 2], flipped],
-    ids=["garbage", "empty", "half", "flipped bit"],
+    [lambda content: b"garbage", lambda content: b"", lambda content: content[: len(content) // 2], mismeasured],
+    ids=["garbage", "empty", "half", "wrong length"],
 )
 def test_damaged_picture_is_refused_by_name(root, cache, sample, damage):
     picture = root / "train" / "7" / next(iter(sample["train/7"]))

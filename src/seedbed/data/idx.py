@@ -25,7 +25,7 @@ NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-# md5 of the raw files; of Fashion-MNIST and KMNIST only the .gz files' are published (torchvision has them)
+# md5 of the raw files; of Fashion-MNIST and KMNIST only the .gz files' are known (torchvision has them): those are kept
 MD5 = {
     "MNIST": dict(
         zip(
@@ -168,7 +168,8 @@ def fetch(name: str, folder: Path) -> None:
 def _from_mirrors(name: str, temporary: Path) -> dict[str, Path]:
     "from torchvision's mirrors"
     _torchvision_set(name)(str(temporary), download=True)
-    return {file: temporary / name / "raw" / file for file in NAMES}
+    ending = "" if name in MD5 else ".gz"  # the form whose md5 is known
+    return {file + ending: temporary / name / "raw" / (file + ending) for file in NAMES}
 
 
 def _from_npm(name: str, temporary: Path) -> dict[str, Path]:
