@@ -69,10 +69,11 @@ class MSE(TargetLoss):
 
 
 class RMSE(MSE):
-    """Square root of the mean squared error."""
+    """Square root of the mean squared error; its gradient at no error is 0, where the root alone would give nan."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        return super().forward(output, target).sqrt()
+        mse = super().forward(output, target)
+        return mse.clamp_min(torch.finfo(mse.dtype).tiny).sqrt()
 
 
 class L1(TargetLoss):

@@ -38,7 +38,7 @@ def combined(phases: Sequence[Schedule], fractions: Sequence[float]) -> Schedule
 
     Raises ValueError unless there are as many fractions as phases, all positive, with sum 1.
     """
-    if len(phases) != len(fractions) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    if not phases or len(phases) != len(fractions) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"fractions={list(fractions)}: must be {len(phases)} positive numbers that sum to 1")
     starts = [0.0, *accumulate(fractions)][:-1]
 

@@ -115,6 +115,7 @@ def test_pass_resumed_anywhere_gives_the_same_remaining_batches(monkeypatch, pos
             state = first.state_dict()
     second.load_state_dict(state if position else {"epoch": 2, "position": 0})
     assert_equal(epoch(second, 2), whole[position:])
+    assert_equal(epoch(second, 2), whole)  # a second pass begins at the beginning
     assert_equal(epoch(second, 3), epoch(first, 3))
 
 

@@ -71,6 +71,7 @@ def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
     counts = torch.stack([x[:, c].flatten().bincount(minlength=256) for c in range(x.shape[1])]).double()
     mean = (counts @ values) / counts.sum(1)
     std = ((counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1)).sqrt()
+    std = std.where(std > 0, 1.0)  # a channel that never changes becomes 0
     return std.float()[:, None, None], (mean / std).float()[:, None, None]
 
 

@@ -95,6 +95,8 @@ def load(name: str, root: str | None, classes: list[str]) -> Digits:
         return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
 
     n = len(x) - 10_000
+    if n <= 0:
+        raise ValueError(f"{paths[0]}: {len(x)} training images; the last 10,000 validate, so there have to be more")
     return Digits(split(x[:n], y[:n]), split(x[n:], y[n:]), split(test_x, test_y), classes)
 
 
@@ -125,6 +127,8 @@ def read(path: Path, name: str) -> np.ndarray:
 
 def _verify(path: Path, content: bytes, expected: str | None) -> None:
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if not expected and found in MD5["MNIST"].values():
+        raise ValueError(f"{path} is MNIST's own file: set data.root to a folder that has this set's")
     if expected and found != expected:
         raise ValueError(f"{path} is damaged (md5 {found}, not {expected}); delete it to fetch it again")
 
@@ -157,7 +161,7 @@ def fetch(name: str, folder: Path) -> None:
                     os.replace(path, target / file)
                 return
             except Exception as error:  # whatever went wrong with one source, the next may do
-                failures.append(f"{source.__doc__}: {str(error).strip().splitlines()[-1]}")
+                failures.append(f"{source.__doc__}: {(str(error).strip() or repr(error)).splitlines()[-1]}")
     raise FileNotFoundError(
         f"{name} is not in {folder} and could not be fetched.\n"
         + "".join(f"  tried {failure}\n" for failure in failures)

@@ -43,11 +43,10 @@ def image_folder(root: str, valid_fraction: float = 0.2) -> Digits:
     targets = torch.tensor([classes.index(path.parent.name) for path in everything])
     if "all" in found:
         held_out = _every_kth(targets, valid_fraction)
-        train, valid, test = (
-            (images[~held_out], targets[~held_out]),
-            (images[held_out], targets[held_out]),
-            None,
-        )
+        if held_out.all() or not held_out.any():
+            raise ValueError(f"data.valid_fraction={valid_fraction}: leaves no picture to train or none to validate")
+        train, valid = (images[~held_out], targets[~held_out]), (images[held_out], targets[held_out])
+        test = None
     else:
         parts = dict(zip(found, _split(images, targets, [len(paths) for paths in found.values()]), strict=True))
         train, valid, test = parts["train"], parts["valid"], parts.get("test")
@@ -103,6 +102,8 @@ def _decode(path: Path) -> np.ndarray:
     """uint8 [H, W] of a grey picture, [H, W, 3] of any other."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image if image.mode == "L" else image.convert("L" if image.mode == "1" else "RGB"))
-    except OSError as error:
+            if image.mode.startswith("I;16"):
+                return (np.asarray(image) >> 8).astype(np.uint8)
+            return np.asarray(image.convert("L" if image.mode in ("L", "1", "LA") else "RGB"))
+    except (OSError, SyntaxError) as error:  # Pillow's words for a broken PNG
         raise ValueError(f"{path} is damaged: {error}") from error

@@ -55,18 +55,18 @@ class Loader:
         self.batch_size, self.drop_last = batch_size, drop_last
         self.divisor, self.shift = divisor, shift
         self.rank, self.world = rank, world
-        self.position = 0  # batches given in this pass
-        self._resume = {"epoch": -1, "position": 0}
+        self._state = {"epoch": 0, "position": 0}  # the pass under way and the batches it has given
+        self._resume: dict[str, int] | None = None
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.y), self.batch_size * self.world)
         return whole + (rest > 0 and not self.drop_last)
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.sampler.epoch, "position": self.position}
+        return dict(self._state)
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self._resume, self.position = state, state["position"]
+        self._state = self._resume = dict(state)
 
     def convert(self, x: Tensor) -> Tensor:
         """uint8 pixels to what a model sees."""
@@ -75,17 +75,17 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         step, size = self.batch_size * self.world, self.batch_size
-        self.position = self._resume["position"] if self._resume["epoch"] == self.sampler.epoch else 0
-        self._resume = {"epoch": -1, "position": 0}  # a second pass begins at the beginning
-        mine = self.sampler.indices()[self.position * step : len(self) * step][self.rank :: self.world].to(
-            self.x.device
-        )
+        resume, self._resume = self._resume, None  # the pass after this one begins at the beginning
+        start = resume["position"] if resume and resume["epoch"] == self.sampler.epoch else 0
+        state = self._state = {"epoch": self.sampler.epoch, "position": start}
+        order = self.sampler.indices()[start * step : len(self) * step]
+        mine = order[self.rank :: self.world].to(self.x.device)
         block = max(1, BLOCK // (size * self.x[0].numel())) * size
-        for rows in mine.split(block):
+        for rows in mine.split(block) if len(mine) else ():  # split makes one piece of nothing
             x, y = self.convert(self.x.index_select(0, rows)), self.y.index_select(0, rows)
             for batch in zip(x.split(size), y.split(size), strict=True):
-                self.position += 1
+                state["position"] += 1
                 yield batch
-        while self.position < len(self):  # the last batch had fewer samples than there are ranks
-            self.position += 1
+        while state["position"] < len(self):  # the last batch had fewer samples than there are ranks
+            state["position"] += 1
             yield self.convert(self.x[:0]), self.y[:0]
