@@ -28,8 +28,9 @@ def main(cfg: DictConfig) -> float:
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     try:
-        check(OmegaConf.to_container(cfg, resolve=True))
-        return train(cfg, folder, dict(job.runtime.choices), alone=job.mode == RunMode.RUN)
+        config = OmegaConf.to_container(cfg, resolve=True)
+        check(config)
+        return train(config, folder, dict(job.runtime.choices), alone=job.mode == RunMode.RUN)
     except ConfigError as error:
         log.error("%s", error)
         if job.mode == RunMode.RUN:
@@ -46,18 +47,21 @@ def main(cfg: DictConfig) -> float:
         raise
 
 
-def train(cfg: DictConfig, folder: Path, choices: dict[str, str], alone: bool) -> float:
+def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> float:
     import_torch()
-    from seedbed.build import build_data, build_module, build_trainer, hparams
+    from seedbed.build import Parts, build_data, build_trainer, hparams
+    from seedbed.callbacks.checkpoints import Checkpoints
+    from seedbed.callbacks.progress import RunProgress
     from seedbed.run import fit, report, write_metrics
+    from seedbed.run_logger import RunLogger
 
-    data = build_data(cfg)
-    module = build_module(cfg, data)
-    trainer = build_trainer(cfg, folder)
-    metrics = fit(trainer, module, data, hparams(cfg, choices), cfg.ckpt_path)
-    write_metrics(folder, {**metrics, "seed": cfg.seed})
+    data = build_data(config)
+    module = Parts().module(config, data)
+    trainer = build_trainer(config, RunLogger(folder), [Checkpoints(folder / "checkpoints"), RunProgress()])
+    metrics = fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
+    write_metrics(folder, {**metrics, "seed": config["seed"]})
     log.info(report(metrics, folder, alone))
-    return metrics[cfg.optimized_metric]
+    return metrics[config["optimized_metric"]]
 
 
 @cache

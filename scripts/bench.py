@@ -41,8 +41,12 @@ def epoch(rounds: int = 7) -> None:
     import lightning.pytorch as pl
     import torch
     from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
 
-    from seedbed.build import build_data, build_module, build_trainer
+    from seedbed.build import Parts, build_data, build_trainer
+    from seedbed.callbacks.checkpoints import Checkpoints
+    from seedbed.callbacks.progress import RunProgress
+    from seedbed.run_logger import RunLogger
 
     class Clock(pl.Callback):
         def on_train_start(self, *_):
@@ -54,18 +58,18 @@ def epoch(rounds: int = 7) -> None:
     def compare(title: str, overrides: list[str], epochs: int, limit: str) -> None:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose("config", [*overrides, f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"])
-        data = build_data(cfg)
-        x, y = (t.float() if t.dim() > 1 else t for t in data.digits.train)
-        valid_x, valid_y = (t.float() if t.dim() > 1 else t for t in data.digits.valid)
+        config = OmegaConf.to_container(cfg, resolve=True)
+        data = build_data(config)
         normalized = data.train_dataloader().convert
-        x, valid_x = normalized(data.digits.train[0]).flatten(1), normalized(data.digits.valid[0]).flatten(1)
+        x, y = normalized(data.digits.train[0]).flatten(1), data.digits.train[1]
+        valid_x, valid_y = normalized(data.digits.valid[0]).flatten(1), data.digits.valid[1]
 
         def by_hand() -> float:
-            module = build_module(cfg, data)
+            module = Parts().module(config, data)
             net, loss, opt = module.net[1:], module.loss, module.configure_optimizers()  # without its Flatten
             start = time.perf_counter()
             for _ in range(epochs):
-                for i in torch.randperm(len(x)).split(cfg.data.batch_size):
+                for i in torch.randperm(len(x)).split(config["data"]["batch_size"]):
                     loss(net(x[i]), y[i]).backward()
                     opt.step()
                     opt.zero_grad()
@@ -75,10 +79,10 @@ def epoch(rounds: int = 7) -> None:
             return (time.perf_counter() - start) / epochs
 
         def with_lightning() -> float:
-            module, clock = build_module(cfg, data), Clock()
+            module, clock = Parts().module(config, data), Clock()
             with tempfile.TemporaryDirectory() as folder:
-                trainer = build_trainer(cfg, Path(folder))
-                trainer.callbacks.append(clock)
+                callbacks = [Checkpoints(Path(folder) / "checkpoints"), RunProgress(), clock]
+                trainer = build_trainer(config, RunLogger(folder), callbacks)
                 trainer.fit(module, data)
                 trainer.logger.close()
             return clock.seconds / epochs

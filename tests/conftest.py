@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,7 +52,7 @@ class Run:
 
 @pytest.fixture(scope="session")
 def composed():
-    """Compose a config in process: composed("optim.lr=1", …) → (cfg, group choices)."""
+    """Compose a config in process: composed("optim.lr=1", …) → (config, group choices)."""
     from hydra import compose, initialize_config_dir
 
     def compose_config(*overrides: str):
@@ -61,7 +61,7 @@ def composed():
         choices = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):
             del cfg["hydra"]
-        return cfg, choices
+        return OmegaConf.to_container(cfg, resolve=True), choices
 
     return compose_config
 
@@ -70,17 +70,20 @@ def composed():
 def fit(composed, tmp_path_factory):
     """Train for real, in process: fit("optim.lr=1", …) → Run. `every`: seconds between checkpoints."""
     from seedbed import build
+    from seedbed.callbacks.checkpoints import Checkpoints
+    from seedbed.callbacks.progress import RunProgress
     from seedbed.run import fit as run_fit
+    from seedbed.run_logger import RunLogger
 
     def train(*overrides: str, folder: Path | None = None, callbacks=(), every: float = 5.0) -> Run:
-        cfg, choices = composed(*overrides)
+        config, choices = composed(*overrides)
         folder = folder or tmp_path_factory.mktemp("run")
-        data = build.build_data(cfg)
-        module = build.build_module(cfg, data)
-        trainer = build.build_trainer(cfg, folder)
-        trainer.checkpoint_callback.every = every
+        data = build.build_data(config)
+        module = build.Parts().module(config, data)
+        checkpoints = Checkpoints(folder / "checkpoints", every=every)
+        trainer = build.build_trainer(config, RunLogger(folder), [checkpoints, RunProgress()])
         trainer.callbacks.extend(callbacks)
-        metrics = run_fit(trainer, module, data, build.hparams(cfg, choices), cfg.ckpt_path)
+        metrics = run_fit(trainer, module, data, build.hparams(config, choices), config["ckpt_path"])
         return Run(metrics, module, data, trainer, folder)
 
     return train

@@ -1,35 +1,38 @@
-"""From a composed config to the parts of a run. Besides train.py and the plugins, the only file that knows Hydra."""
+"""From a composed config to the parts of a run. Besides train.py and the plugins, the only file that knows Hydra.
+
+Configs are plain nested dicts here, with every interpolation resolved.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
-from seedbed.callbacks.checkpoints import Checkpoints
-from seedbed.callbacks.progress import RunProgress
 from seedbed.check import ConfigError, leaves
 from seedbed.data.datamodule import DigitsModule
-from seedbed.run_logger import RunLogger
+from seedbed.losses import Loss
 from seedbed.supervised import Supervised
+
+if TYPE_CHECKING:
+    from seedbed.fused.stack import Stack
 
 # one line of Lightning's a run says nothing here that the run does not say itself
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*dataloader_iter.*")
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 
-
-def _part(node: DictConfig) -> Any:
-    """The function or class that `_target_` names, its numbers filled in, to be called with the runtime's facts."""
-    return instantiate(node, _partial_=True, _convert_="all")
+Config = Mapping[str, Any]
 
 
 @contextmanager
@@ -44,42 +47,82 @@ def _mistakes_of_the_user(place: str):
         raise ConfigError(f"{place}{cause}") from error
 
 
-def build_data(cfg: DictConfig) -> DigitsModule:
+def build_data(config: Config) -> DigitsModule:
     """The data, loaded: the model's shape follows from it."""
     with _mistakes_of_the_user(""):
-        data = instantiate(cfg.data, _convert_="all")
+        data = instantiate(config["data"], _convert_="all")
         data.setup()
         return data
 
 
-def build_module(cfg: DictConfig, data: DigitsModule) -> Supervised:
-    """Network, loss, optimiser and schedule. The initial weights follow from (seed, model, init)."""
-    with _mistakes_of_the_user("model: "):
-        loss = instantiate(cfg.loss, _convert_="all")
-        pl.seed_everything(cfg.seed, verbose=False)
-        net = _part(cfg.model)(data.digits.shape, loss.num_outputs(len(data.digits.classes)))
-        _part(cfg.init)(net)
-        return Supervised(loss.finish(net), loss, _part(cfg.optim), instantiate(cfg.schedule, _convert_="all"))
+class Parts:
+    """The parts of one run or of many: each distinct node of their configs is instantiated once."""
+
+    def __init__(self):
+        self._made: dict[str, Any] = {}
+
+    def _make(self, node: Config, partial: bool) -> Any:
+        """What `_target_` names; partial: to be called with what is known at run time only."""
+        key = json.dumps([node, partial], sort_keys=True)
+        if key not in self._made:
+            self._made[key] = instantiate(node, _convert_="all", **({"_partial_": True} if partial else {}))
+        return self._made[key]
+
+    def net(self, config: Config, data: DigitsModule) -> tuple[nn.Module, Loss]:
+        """The network and its loss. The initial weights follow from (seed, model, init)."""
+        with _mistakes_of_the_user("model: "):
+            loss = self._make(config["loss"], partial=False)
+            pl.seed_everything(config["seed"], verbose=False)
+            net = self._make(config["model"], partial=True)(data.digits.shape, loss.num_outputs(data.num_classes))
+            self._make(config["init"], partial=True)(net)
+            return loss.finish(net), loss
+
+    def module(self, config: Config, data: DigitsModule) -> Supervised:
+        """Network, loss, optimiser and schedule of one run."""
+        net, loss = self.net(config, data)
+        return Supervised(net, loss, self._make(config["optim"], partial=True), self.schedule(config))
+
+    def schedule(self, config: Config):
+        with _mistakes_of_the_user("schedule: "):
+            return self._make(config["schedule"], partial=False)
+
+    def optimizer(self, config: Config, params: int = 1) -> torch.optim.Optimizer:
+        """The optimiser over `params` empty parameters: for its class and its numbers."""
+        key = json.dumps([config["optim"], params], sort_keys=True)
+        if key not in self._made:
+            with _mistakes_of_the_user("optim: "):
+                empty = [nn.Parameter(torch.empty(0)) for _ in range(params)]
+                self._made[key] = self._make(config["optim"], partial=True)(empty)
+        return self._made[key]
+
+    def stack(self, configs: Sequence[Config], groups: int, data: DigitsModule) -> Stack:
+        """The runs of `configs` as one module."""
+        from seedbed.fused.stack import Stack
+
+        nets, losses = zip(*(self.net(config, data) for config in configs), strict=True)
+        optimizers = [self.optimizer(config) for config in configs]
+        schedules = [self.schedule(config) for config in configs]
+        return Stack(nets, groups, losses, type(optimizers[0]), [o.defaults for o in optimizers], schedules)
 
 
-def build_trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
-    """A Trainer that logs to `folder` and keeps its checkpoints there."""
+def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    """A Trainer that says and writes nothing but what `logger` and `callbacks` do."""
     with _mistakes_of_the_user("trainer: "):
         return instantiate(
-            cfg.trainer,
+            config["trainer"],
             _convert_="all",
-            logger=RunLogger(folder),
-            callbacks=[Checkpoints(folder / "checkpoints"), RunProgress()],
+            logger=logger,
+            callbacks=callbacks,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
 
 
-def hparams(cfg: DictConfig, choices: dict[str, str | None]) -> dict[str, str | int | float]:
+def hparams(config: Config, choices: Mapping[str, str | None]) -> dict[str, str | int | float]:
     """The run for the HParams dashboard: every group's choice and every value, flat, with equal keys across a sweep."""
     chosen = {group: str(choice) for group, choice in choices.items() if "/" not in group}
-    values = {k: v for k, v in leaves(OmegaConf.to_container(cfg, resolve=True)) if k not in NOT_HPARAMS}
+    values = {k: v for k, v in leaves(config) if k not in NOT_HPARAMS}
     return chosen | {k: v if isinstance(v, int | float) else str(v) for k, v in values.items()}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from operator import mul
 
 import lightning.pytorch as pl
 import torch
@@ -35,8 +34,12 @@ class Supervised(pl.LightningModule):
         self.net, self.loss, self.optim, self.schedule = net, loss, optim, schedule
         self.metrics: dict[str, float] = {}  # what was logged last, exact (Lightning's copies are float32)
         self.diverged = False
-        self._trained = [0.0, 0]  # sum of the losses of this epoch's samples, their number
-        self._evaluated = [0.0, 0, 0]  # the same, and correct predictions before the number
+        self._trained = self._zeros(2)  # this epoch's sum of losses, samples
+        self._evaluated = self._zeros(3)  # sum of losses, correct predictions, samples
+
+    def _zeros(self, count: int) -> Tensor:
+        """float64 sums of what a batch gives."""
+        return torch.zeros(count, dtype=torch.float64)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optim(self.net.parameters())
@@ -64,27 +67,37 @@ class Supervised(pl.LightningModule):
     def training_step(self, dataloader_iter) -> None:
         loop = self.trainer.fit_loop.epoch_loop
         optimizer, params = self.optimizers().optimizer, list(self.net.parameters())
-        first, lr = loop.global_step, optimizer.defaults["lr"]
-        losses, sizes = [], []
+        first, losses, sizes = loop.global_step, [], []
         deadline = time.perf_counter() + SLICE
         for (x, y), _, _ in dataloader_iter:
             step = first + len(losses)
-            rate = lr * self.schedule(step / self._total_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = self.loss(self.net(x), y)
+            self._set_rates(optimizer, step / self._total_steps)
+            loss, recorded = self._losses(x, y)
             self._backward(loss)
             self._step()
             for p in params:
                 p.grad = None
             torch.clear_autocast_cache()  # else mixed precision would see the weights of the slice's first step
-            losses.append(loss.detach())
-            sizes.append(len(y))
+            losses.append(recorded)
+            sizes.append(y.shape[-1])
             if time.perf_counter() > deadline or step + 1 == loop.max_steps:
                 break
-        self._trained[0] += sum(map(mul, torch.stack(losses).tolist(), sizes))
-        self._trained[1] += sum(sizes)
+        rows = torch.tensor(sizes, dtype=torch.float64)
+        self._trained[0] += rows @ torch.stack(losses).cpu().double()
+        self._trained[1] += rows.sum()
         self._count(len(losses), loop.global_step - first)
+
+    def _losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The scalar to go back from, and what to record."""
+        loss = self.loss(self.net(x), y)
+        return loss, loss.detach()
+
+    def _set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * self.schedule(progress)
+
+    def _rates(self) -> float:
+        return self.optimizers().param_groups[0]["lr"]
 
     def _count(self, steps: int, counted: int) -> None:
         """Tell Lightning that this call was `steps` batches and optimiser steps, so that all its numbers are true."""
@@ -95,25 +108,27 @@ class Supervised(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         loss, samples = self._summed(self._trained)
-        self._trained = [0.0, 0]
-        loss /= samples
-        self._log({"train/loss": loss, "lr": self.optimizers().param_groups[0]["lr"]})
-        self.diverged = not math.isfinite(loss + self.metrics.get("val/loss", 0.0))
-        if self.diverged:
-            self.trainer.should_stop = True
+        self._trained = self._zeros(2)
+        self._log({"train/loss": loss / samples, "lr": self._rates()})
+        self._stop_if_diverged()
 
-    def _log(self, metrics: dict[str, float]) -> None:
+    def _stop_if_diverged(self) -> None:
+        self.diverged = not math.isfinite(self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0))
+        self.trainer.should_stop |= self.diverged
+
+    def _log(self, metrics: dict[str, Tensor | float]) -> None:
         """What `self.log_dict` would do for values that are final means already, without its 2 ms."""
-        self.metrics |= metrics
-        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+        exact = {name: float(value) for name, value in metrics.items()}
+        self.metrics |= exact
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in exact.items()})
         for logger in self.trainer.loggers:
-            logger.log_metrics(metrics, self.trainer.global_step)
+            logger.log_metrics(exact, self.trainer.global_step)
 
-    def _summed(self, sums: list) -> list:
+    def _summed(self, sums: Tensor) -> Tensor:
         """The sums over all processes."""
         if self.trainer.world_size == 1:
             return sums
-        return self.trainer.strategy.reduce(torch.tensor(sums, device=self.device), reduce_op="sum").tolist()
+        return self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
 
     # --- evaluation
 
@@ -126,7 +141,7 @@ class Supervised(pl.LightningModule):
 
     def _log_evaluation(self, stage: str) -> None:
         loss, correct, samples = self._summed(self._evaluated)
-        self._evaluated = [0.0, 0, 0]
+        self._evaluated = self._zeros(3)
         self._log({f"{stage}/loss": loss / samples, f"{stage}/accuracy": correct / samples})
 
     def validation_step(self, batch, batch_idx: int) -> None:
@@ -144,13 +159,13 @@ class Supervised(pl.LightningModule):
     # --- checkpoints: what a run in the middle of an epoch needs besides Lightning's own
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["trained"] = list(self._trained)
+        checkpoint["trained"] = self._trained
         checkpoint["rng"] = torch.get_rng_state()  # dropout
         if self.device.type == "cuda":
             checkpoint["rng_cuda"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self._trained = list(checkpoint["trained"])
+        self._trained = checkpoint["trained"].cpu()
         torch.set_rng_state(checkpoint["rng"].cpu())
         if "rng_cuda" in checkpoint and torch.cuda.is_available():
             torch.cuda.set_rng_state(checkpoint["rng_cuda"].cpu())

@@ -49,7 +49,7 @@ class Checkpoints(Checkpoint):
         if score is not None and score > self.best_score:
             self.best_score, self.best_epoch = float(score), trainer.current_epoch
             if trainer.is_global_zero:
-                self.best = deepcopy(_state(trainer))
+                self.best = deepcopy(dump(trainer))
         self._write_if_due(trainer)
 
     def on_fit_end(self, trainer, module) -> None:
@@ -62,17 +62,17 @@ class Checkpoints(Checkpoint):
     def _write(self, trainer) -> None:
         if trainer.is_global_zero:
             if self.best is not None:
-                _save(self.best, self.folder / "best.ckpt")
+                save(self.best, self.folder / "best.ckpt")
                 self.best = None
-            _save(_state(trainer), self.folder / "last.ckpt")  # after the best that it knows of
+            save(dump(trainer), self.folder / "last.ckpt")  # after the best that it knows of
         self._written = time.monotonic()
 
 
-def _state(trainer) -> dict:
+def dump(trainer) -> dict:
     return trainer._checkpoint_connector.dump_checkpoint()
 
 
-def _save(checkpoint: dict, path: Path) -> None:
+def save(checkpoint: dict, path: Path) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(checkpoint, temporary)
     os.replace(temporary, path)

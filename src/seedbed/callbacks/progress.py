@@ -16,6 +16,10 @@ class RunProgress(ProgressBar):
 
     enabled = True
 
+    def __init__(self, title: str = "training"):
+        super().__init__()
+        self.title = title
+
     def disable(self) -> None:
         self.enabled = False
 
@@ -27,7 +31,7 @@ class RunProgress(ProgressBar):
             total=trainer.max_epochs * trainer.num_training_batches,
             initial=trainer.fit_loop.epoch_loop.batch_progress.total.ready,
             unit="step",
-            desc="training",
+            desc=self.title,
             mininterval=0.1 if sys.stderr.isatty() else 10.0,
             delay=0.0 if sys.stderr.isatty() else 2.0,
             leave=False,

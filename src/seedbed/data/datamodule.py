@@ -27,7 +27,7 @@ class DigitsModule(pl.LightningDataModule):
         self,
         source: Callable[..., Digits],
         batch_size: int,
-        seed: int,
+        seed: int | list[int | None],
         shuffle: bool = True,
         drop_last: bool = False,
         normalize: str = "unit",
@@ -38,12 +38,17 @@ class DigitsModule(pl.LightningDataModule):
         self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
         self.normalize = normalize
         self.digits: Digits | None = None
+        self.eval_batch = EVAL_BATCH
 
     def setup(self, stage: str | None = None) -> None:
         if self.digits is None:
             self.digits = self.source()
             divisor, shift = NORMALIZE[self.normalize](self.digits.train[0])
             self.conversion = {"divisor": divisor, "shift": shift}
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.digits.classes)
 
     def _loader(self, split: Split, batch_size: int, **options) -> Loader:
         device, rank, world = torch.device("cpu"), 0, 1
@@ -55,14 +60,14 @@ class DigitsModule(pl.LightningDataModule):
         return Loader(split, batch_size, rank=rank, world=world, **conversion, **options)
 
     def train_dataloader(self) -> Loader:
-        seed = self.seed if self.shuffle else None
+        seed = self.seed if self.shuffle or isinstance(self.seed, list) else None
         return self._loader(self.digits.train, self.batch_size, seed=seed, drop_last=self.drop_last)
 
     def val_dataloader(self) -> Loader:
-        return self._loader(self.digits.valid, EVAL_BATCH)
+        return self._loader(self.digits.valid, self.eval_batch)
 
     def test_dataloader(self) -> Loader:
-        return self._loader(self.digits.test, EVAL_BATCH)
+        return self._loader(self.digits.test, self.eval_batch)
 
 
 def _standard(x: Tensor) -> tuple[Tensor, Tensor]:

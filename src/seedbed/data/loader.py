@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -31,9 +31,24 @@ class Order:
         return torch.randperm(self.size, generator=torch.Generator().manual_seed(int(mixed)))
 
 
+class Orders(Order):
+    """One order for each of several seeds, as rows: a stack's members see one each."""
+
+    def __init__(self, size: int, seeds: Sequence[int | None]):
+        super().__init__(size, None)
+        self.orders = [Order(size, seed) for seed in seeds]
+
+    def indices(self) -> Tensor:
+        """int64 [G, N]."""
+        for order in self.orders:
+            order.set_epoch(self.epoch)
+        return torch.stack([order.indices() for order in self.orders])
+
+
 class Loader:
     """Iterates over (x float [B, C, H, W], y int64 [B]) of a split; x = pixels / divisor − shift.
 
+    A list of G seeds gives [G, B, …]: a batch in each of G orders.
     Rank r of `world` gets every world-th sample of each batch of world × batch_size: nothing is lost or repeated, and
     all ranks have equally many batches (a last batch can be one smaller on some). Stateful: after `load_state_dict` the
     pass of the epoch in which `state_dict` was taken goes on where it was.
@@ -43,7 +58,7 @@ class Loader:
         self,
         split: Split,
         batch_size: int,
-        seed: int | None = None,
+        seed: int | list[int | None] | None = None,
         drop_last: bool = False,
         divisor: Tensor | float = 255.0,
         shift: Tensor | float = 0.0,
@@ -51,7 +66,8 @@ class Loader:
         world: int = 1,
     ):
         self.x, self.y = split
-        self.sampler, self.batch_sampler = Order(len(self.y), seed), None  # Lightning looks at both
+        self.sampler = (Orders if isinstance(seed, list) else Order)(len(self.y), seed)
+        self.batch_sampler = None  # Lightning looks at both
         self.batch_size, self.drop_last = batch_size, drop_last
         self.divisor, self.shift = divisor, shift
         self.rank, self.world = rank, world
@@ -78,14 +94,17 @@ class Loader:
         resume, self._resume = self._resume, None  # the pass after this one begins at the beginning
         start = resume["position"] if resume and resume["epoch"] == self.sampler.epoch else 0
         state = self._state = {"epoch": self.sampler.epoch, "position": start}
-        order = self.sampler.indices()[start * step : len(self) * step]
-        mine = order[self.rank :: self.world].to(self.x.device)
-        block = max(1, BLOCK // (size * self.x[0].numel())) * size
-        for rows in mine.split(block) if len(mine) else ():  # split makes one piece of nothing
-            x, y = self.convert(self.x.index_select(0, rows)), self.y.index_select(0, rows)
-            for batch in zip(x.split(size), y.split(size), strict=True):
+        order = self.sampler.indices()[..., start * step : len(self) * step]
+        mine = order[..., self.rank :: self.world].to(self.x.device)
+        dim = mine.dim() - 1  # of the samples; before it, that of several orders
+        block = max(1, BLOCK // (size * self.x[0].numel() * mine[..., :1].numel() or 1)) * size
+        for rows in mine.split(block, dim) if mine.numel() else ():  # split makes one piece of nothing
+            x = self.convert(self.x.index_select(0, rows.flatten())).view(*rows.shape, *self.x.shape[1:])
+            y = self.y.index_select(0, rows.flatten()).view(rows.shape)
+            for batch in zip(x.split(size, dim), y.split(size, dim), strict=True):
                 state["position"] += 1
                 yield batch
         while state["position"] < len(self):  # the last batch had fewer samples than there are ranks
             state["position"] += 1
-            yield self.convert(self.x[:0]), self.y[:0]
+            rows = mine[..., :0]
+            yield self.convert(self.x[:0]).view(*rows.shape, *self.x.shape[1:]), self.y[:0].view(rows.shape)

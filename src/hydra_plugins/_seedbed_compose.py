@@ -1,0 +1,263 @@
+"""Compose the jobs of a sweep in bulk: Hydra composes once for all jobs that differ only in values, we fill those in.
+
+Hydra takes about 100 ms to compose a job, of which the jobs of a sweep share nearly all. A job's overrides are
+*structure* (choices of groups, additions, deletions, hydra.…, interpolations) or plain *values* of keys that exist.
+For each structure Hydra composes one config in which every value is a slot, a string found nowhere else; a job is
+that config, and its .hydra/*.yaml are those texts, with the slots filled. What has no such form goes through Hydra.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType, ValueType
+from omegaconf import DictConfig, OmegaConf, SCMode, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+PREFIX = "slot_7d1f0c93b5e64a_"
+SLOT = re.compile(PREFIX + r"(\w+?)_")
+# interpolations that give the same with a slot in place of a value; a resolver might look into its arguments
+EASY = re.compile(r"\$\{(?:(?:now|oc\.env):[^${}]*|[\w.\-\[\]]+)\}")
+
+
+@dataclass
+class QuickJob:
+    """One job of a sweep; `config` is plain, resolved and without the hydra node, `folder` absolute."""
+
+    num: int
+    overrides: list[str]
+    config: dict[str, Any]
+    choices: dict[str, str | None]
+    folder: Path
+    template: _Template = field(repr=False)
+    values: dict[str, Any] = field(repr=False)
+
+
+def write_hydra_folder(job: QuickJob) -> None:
+    """Make the job's folder and write what Hydra writes there: .hydra/{config,hydra,overrides}.yaml."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    if job.template.output_subdir is None:
+        return
+    folder = job.folder / job.template.output_subdir
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, parts in job.template.texts.items():
+        # text, slot, text, slot, …, text
+        filled = [_yaml(job.values[part]) if i % 2 else part for i, part in enumerate(parts)]
+        with open(folder / name, "w", encoding="utf-8") as file:
+            file.write("".join(filled))
+
+
+class QuickLoader:
+    """A Hydra ConfigLoader, in bulk; `loader` is the one that it asks, of which it has all other methods."""
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self.loader = loader
+        self._parser = OverridesParser.create()
+        self._master: DictConfig | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> None:
+        """Raise what Hydra raises for a job that cannot be composed.
+
+        Sweepers call this for each job and drop the result, which would cost more than all the rest: there is none.
+        `job` gives a job's config, `loader.load_sweep_config` Hydra's own.
+        """
+        self._read(master_config, sweep_overrides)
+
+    def job(self, master_config: DictConfig, overrides: Sequence[str], num: int) -> QuickJob:
+        """The job of this number. Raises Hydra's errors, and OmegaConf's if a value cannot be resolved."""
+        template, read = self._read(master_config, overrides)
+        task = [o for o in read if not o.is_hydra]
+        values = {o.slot(i): o.value for i, o in enumerate(read)}
+        values |= {"num": num, "id": str(num), "dirname": template.dirname(task), "folder": "???"}
+        values["task"] = [o.line for o in task]
+        config, values["folder"] = template.evaluate(values)
+        return QuickJob(num, list(overrides), config, dict(template.choices), Path(values["folder"]), template, values)
+
+    def _read(self, master: DictConfig, lines: Sequence[str]) -> tuple[_Template, list[_Override]]:
+        if master is not self._master:
+            name, of_hydra = master.hydra.job.config_name, list(master.hydra.overrides.hydra)
+            self._groups = set(self.loader.get_group_options("", ObjectType.GROUP, name, of_hydra))
+            self._overrides: dict[str, _Override] = {}
+            self._templates: dict[tuple, _Template | None] = {}  # None: Hydra composes each job of this structure
+            self._master = master
+        for line in lines:
+            if line not in self._overrides:
+                self._overrides[line] = self._parse(line)
+        read = [self._overrides[line] for line in lines]
+        structure = tuple((o.kind, o.key) if o.kind else o.line for o in read)
+        if structure not in self._templates:
+            self._templates[structure] = self._with_slots(read)
+        return self._templates[structure] or self._compose(lines), read
+
+    def _parse(self, line: str) -> _Override:
+        (o,) = self._parser.parse_overrides([line])
+        key, value = o.key_or_group, o.value()
+        changes_value = o.type is OverrideType.CHANGE and o.value_type is ValueType.ELEMENT and _is_plain(value)
+        is_group = o.package is not None or "/" in key or key in self._groups
+        kind = ""
+        if changes_value and not is_group and not o.is_hydra_override():
+            kind = "list" if isinstance(value, list) else "value"
+        return _Override(line, key, value, kind, o.is_hydra_override())
+
+    def _with_slots(self, read: Sequence[_Override]) -> _Template | None:
+        # Hydra merges a list, and not a value, into what is there: a list's slot is a list, until _unwrap
+        forms = {"": "{o.line}", "value": "{o.key}={slot}", "list": "{o.key}=[{slot}]"}
+        try:
+            template = self._compose([forms[o.kind].format(o=o, slot=_slot(o.slot(i))) for i, o in enumerate(read)])
+        except Exception:  # Hydra will say it in terms of the job's own values
+            return None
+        # of equal keys the last wins; a slot lost in another way had a key inside another's value
+        expected = {o.key: o.slot(i) for i, o in enumerate(read) if o.kind}
+        return template if not template.typed and template.slots.issuperset(expected.values()) else None
+
+    def _compose(self, lines: Sequence[str]) -> _Template:
+        return _Template(self.loader.load_sweep_config(self._master, list(lines)))
+
+
+class _Override(NamedTuple):
+    """An override as Hydra reads it; `kind` is "value" or "list" for one that a slot can take, else ""."""
+
+    line: str
+    key: str
+    value: Any
+    kind: str
+    is_hydra: bool
+
+    def slot(self, position: int) -> str:
+        return f"{self.kind}{position}"
+
+
+class _Template:
+    """A composed config, its slots and its texts."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.typed = _is_typed(cfg)
+        self.raw = raw = _unwrap(OmegaConf.to_container(cfg))
+        hydra = raw["hydra"]
+        self.choices = hydra["runtime"]["choices"]
+        self.output_subdir = hydra["output_subdir"]
+        hydra["job"] |= {"num": _slot("num"), "id": _slot("id"), "override_dirname": _slot("dirname")}
+        hydra["runtime"]["output_dir"] = _slot("folder")
+        hydra["overrides"]["task"] = _slot("task")
+        strings = [leaf for leaf in _leaves(raw) if isinstance(leaf, str)]
+        self.slots = {name for text in strings for name in SLOT.findall(text)}
+        task_config = {key: value for key, value in raw.items() if key != "hydra"}
+        texts = {"config.yaml": task_config, "hydra.yaml": {"hydra": hydra}}
+        self.texts = {name: SLOT.split(OmegaConf.to_yaml(content)) for name, content in texts.items()}
+        self.texts["overrides.yaml"] = ["", "task", "\n"]
+        self.resolved = None  # then it is done job by job
+        if not self.typed and not any("${" in EASY.sub("", text) for text in strings):
+            with suppress(OmegaConfBaseException):
+                self.resolved = _resolve(self._untyped(raw))
+
+    def evaluate(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+        """(a job's resolved config, its absolute folder)"""
+        if self.resolved and "${" not in values["dirname"]:
+            config, folder = _fill(self.resolved, values)
+        else:
+            cfg = self.cfg if self.typed else self._untyped(_fill(self.raw, values))
+            with open_dict(cfg):
+                cfg.hydra.job.num, cfg.hydra.job.id = values["num"], values["id"]
+            config, folder = _resolve(cfg)
+        return config, os.path.abspath(os.path.join(*map(str, folder)))
+
+    def dirname(self, task: Sequence[_Override]) -> str:
+        how = self.raw["hydra"]["job"]["config"]["override_dirname"]
+        lines = sorted(o.line for o in task if o.key not in how["exclude_keys"])
+        return re.sub("=", how["kv_sep"], how["item_sep"].join(lines))
+
+    def _untyped(self, content: Any) -> DictConfig:
+        cfg = OmegaConf.create(content)
+        OmegaConf.copy_cache(from_config=self.cfg, to_config=cfg)  # ${now:…} is the sweep's
+        return cfg
+
+
+def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], list[str]]:
+    """(the plain config, [sweep.dir, sweep.subdir]) as hydra.core.utils.run_job evaluates them."""
+    before, HydraConfig.instance().cfg = HydraConfig.instance().cfg, cfg  # for ${hydra:…}
+    try:
+        folder = [str(OmegaConf.select(cfg, key)) for key in ("hydra.sweep.dir", "hydra.sweep.subdir")]
+        with open_dict(cfg):
+            cfg.hydra.runtime.output_dir = os.path.abspath(os.path.join(*folder))
+        task_config = copy.deepcopy(cfg)  # a masked_copy would lose its types
+        with read_write(task_config), open_dict(task_config):
+            del task_config["hydra"]
+        return OmegaConf.to_container(task_config, resolve=True), folder
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _slot(name: str) -> str:
+    return f"{PREFIX}{name}_"
+
+
+def _fill(node: Any, values: Mapping[str, Any]) -> Any:
+    """A deep copy with values for slots; a slot inside a longer string becomes text, as in OmegaConf."""
+    if isinstance(node, dict):
+        return {key: _fill(child, values) for key, child in node.items()}
+    if isinstance(node, list | tuple):
+        return [_fill(child, values) for child in node]
+    if not isinstance(node, str) or PREFIX not in node:
+        return node
+    whole = SLOT.fullmatch(node)
+    return copy.deepcopy(values[whole[1]]) if whole else SLOT.sub(lambda slot: str(values[slot[1]]), node)
+
+
+def _unwrap(node: Any) -> Any:
+    """The slots of lists in place of the lists that hold them."""
+    if isinstance(node, dict):
+        return {key: _unwrap(child) for key, child in node.items()}
+    if isinstance(node, list):
+        is_slot = len(node) == 1 and str(node[0]).startswith(_slot("list")[:-1])
+        return node[0] if is_slot else [_unwrap(child) for child in node]
+    return node
+
+
+def _leaves(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict | list):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _leaves(child)
+    else:
+        yield node
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether OmegaConf takes the value as it is."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return not isinstance(value, dict) and not (isinstance(value, str) and ("${" in value or value == "???"))
+
+
+def _is_typed(cfg: DictConfig) -> bool:
+    """Whether the config, besides the hydra node, has a schema, which converts and refuses values."""
+    shown = OmegaConf.to_container(cfg, structured_config_mode=SCMode.DICT_CONFIG)
+    return OmegaConf.is_config(shown) or any(map(OmegaConf.is_config, _leaves({**shown, "hydra": None})))
+
+
+def _yaml(value: Any) -> str:
+    """A value or a list of values on one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_yaml, value))}]"
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable() and (not isinstance(value, float) or re.fullmatch(r"-?\d+\.\d+", text)):
+        return text
+    style = '"' if isinstance(value, str) else None
+    return yaml.safe_dump([value], default_flow_style=True, default_style=style, width=math.inf)[1:-2]

@@ -1,0 +1,44 @@
+"""hydra/launcher=fused: the jobs of a sweep trained as stacks. Hydra imports this at start-up: nothing heavy here."""
+
+# no `from __future__ import annotations`: Hydra executes plugins outside sys.modules, where dataclasses look types up
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class FusedLauncherConf:
+    """max_stack: members of a stack at most; null: as many as fit in memory."""
+
+    _target_: str = "hydra_plugins.seedbed_fused_launcher.FusedLauncher"
+    max_stack: int | None = None
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="fused", node=FusedLauncherConf, provider="seedbed")
+
+
+class FusedLauncher(Launcher):
+    """Trains jobs that differ in numbers only as one tensor program; the others one after another."""
+
+    def __init__(self, max_stack: int | None = None):
+        self.max_stack = max_stack
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra_plugins._seedbed_compose import QuickLoader
+
+        # the sweeper shares this context, so that it validates its jobs with the quick loader too
+        self.loader, self.quick = hydra_context.config_loader, QuickLoader(hydra_context.config_loader)
+        hydra_context.config_loader = self.quick
+        self.context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        from hydra_plugins._seedbed_launch import Launch
+
+        return Launch(self, list(enumerate(job_overrides, initial_job_idx))).run()

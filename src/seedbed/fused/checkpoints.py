@@ -1,0 +1,87 @@
+"""The stack's own resume point, and the checkpoint that each member's solo run would have written."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seedbed.callbacks.checkpoints import Checkpoints, dump, save
+from seedbed.fused.stack import Stack
+
+
+class StackCheckpoints(Checkpoints):
+    """last.ckpt of the whole stack every few seconds; remembers Lightning's progress at each epoch's end.
+
+    The members' best states are kept by the stack itself.
+    """
+
+    def __init__(self, folder: str | Path):
+        super().__init__(folder)
+        self.progress: dict[int, dict[str, Any]] = {}  # epoch → checkpoint without tensors
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        self.progress[trainer.current_epoch] = _without_tensors(dump(trainer))
+        self._write_if_due(trainer)
+
+    def on_fit_end(self, trainer, module) -> None:
+        self.progress[-1] = _without_tensors(dump(trainer))
+
+
+def _without_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    kept = ("epoch", "global_step", "pytorch-lightning_version", "loops", "lr_schedulers")
+    return deepcopy({name: checkpoint[name] for name in kept if name in checkpoint})
+
+
+class MemberCheckpoints:
+    """Writes checkpoints/best.ckpt and last.ckpt of members of a stack that has been trained."""
+
+    def __init__(self, stack: Stack, progress: dict[int, dict[str, Any]], rng: torch.Tensor):
+        self.stack, self.progress, self.rng = stack, progress, rng
+        self.best = {name: value.cpu() for name, value in stack.best.items()}
+        self.final = {name: value.cpu() for name, value in stack.final.items()}
+
+    def write(self, folder: Path, i: int, optimizer: torch.optim.Optimizer) -> None:
+        """Member i's two files; `optimizer` is what its solo run would have, over any parameters."""
+        stack = self.stack
+        last_epoch = int(stack.diverged_at[i])
+        best_epoch, score = int(stack.best_epoch[i]), float(stack.best_score[i])
+        callbacks = {Checkpoints.__qualname__: {"best_score": score, "best_epoch": best_epoch}}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, tensors, epoch in (("best", self.best, best_epoch), ("last", self.final, last_epoch)):
+            if name == "best" and best_epoch < 0:
+                continue
+            progress = self.progress[epoch]
+            lr = stack.history[epoch]["lr"][i].item() if stack.history else optimizer.defaults["lr"]
+            save(
+                {
+                    **progress,
+                    "state_dict": {k: v[i].clone() for k, v in tensors.items() if k.startswith("net.")},
+                    "callbacks": callbacks,
+                    "optimizer_states": [_optimizer_state(tensors, i, optimizer, lr, progress["global_step"])],
+                    "trained": torch.zeros(2, dtype=torch.float64),
+                    "rng": self.rng,
+                },
+                folder / f"{name}.ckpt",
+            )
+
+
+def _optimizer_state(tensors: dict, i: int, optimizer: torch.optim.Optimizer, lr: float, steps: int) -> dict:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optim."):
+            _, index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value[i].clone()
+    if "betas" in optimizer.defaults or "alpha" in optimizer.defaults:  # Adam and RMSprop count their steps
+        for index in range(len(optimizer.param_groups[0]["params"])):
+            state.setdefault(index, {})["step"] = torch.tensor(float(steps))
+    groups = optimizer.state_dict()["param_groups"]
+    return {"state": state, "param_groups": [{**group, "lr": lr} for group in groups]}

@@ -1,0 +1,67 @@
+"""Which jobs of a sweep can be one tensor program, and how large a stack may be."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Config = Mapping[str, Any]
+
+
+@dataclass
+class StackPlan:
+    """Jobs to train as one: `jobs` lists them group by group, each group's members share their batches."""
+
+    jobs: list[int]
+    groups: int
+
+
+def why_alone(config: Config) -> str | None:
+    """What keeps a job out of any stack, in words; None if nothing does."""
+    if config["ckpt_path"] is not None:
+        return "it goes on from a checkpoint"
+    if config["trainer"]["devices"] != 1:
+        return "it runs on several devices"
+    return None
+
+
+def architecture(config: Config) -> str:
+    """What has to be equal in a stack: everything but seeds, init, schedule, and numbers of optimiser and loss."""
+    fixed = {k: v for k, v in config.items() if k not in ("seed", "init", "schedule", "optimized_metric")}
+    fixed["data"] = {k: v for k, v in config["data"].items() if k != "seed"}
+    fixed["optim"] = {k: v for k, v in config["optim"].items() if k.startswith("_") or isinstance(v, bool)}
+    fixed["loss"] = config["loss"]["_target_"]
+    return json.dumps(fixed, sort_keys=True)
+
+
+def order_of(config: Config) -> int | None:
+    """The seed of the order in which a job sees its data; None where the set's own order is kept."""
+    return config["data"]["seed"] if config["data"]["shuffle"] else None
+
+
+def plan(configs: Mapping[int, Config], most: int) -> list[StackPlan]:
+    """Partition jobs into stacks of at most `most` members; each stack's groups are of one size."""
+    by_architecture: dict[str, dict[int | None, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for job, config in configs.items():
+        by_architecture[architecture(config)][order_of(config)].append(job)
+    stacks = []
+    for groups in by_architecture.values():
+        by_size: dict[int, list[list[int]]] = defaultdict(list)
+        for members in groups.values():
+            for chunk in _chunks(members, most):
+                by_size[len(chunk)].append(chunk)
+        for size, equal in by_size.items():
+            for chunk in _chunks(equal, max(1, most // size)):
+                stacks.append(StackPlan([job for group in chunk for job in group], len(chunk)))
+    return stacks
+
+
+def _chunks(items: Sequence, most: int) -> list[Sequence]:
+    """As few pieces of at most `most` as possible, of nearly equal length."""
+    pieces = -(-len(items) // most)
+    cuts = [len(items) * i // pieces for i in range(pieces + 1)]
+    return [items[a:b] for a, b in itertools.pairwise(cuts)]

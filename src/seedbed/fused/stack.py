@@ -1,0 +1,156 @@
+"""The LightningModule of a stack: M runs that differ in numbers only, trained as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from seedbed.fused.net import StackedNet
+from seedbed.fused.optim import StackedOptimizer, stacked
+from seedbed.losses import Loss
+from seedbed.schedules import Schedule
+from seedbed.supervised import Supervised
+
+
+class Stack(Supervised):
+    """What `Supervised` is for one run, for M members: every metric is a tensor [M].
+
+    Members i·M/G … share the batches of group i. Numbers of the optimiser (`defaults` of its class `kind`), schedules
+    and numbers of the loss may differ from member to member. `history` holds each epoch's metrics; `best` and `final`
+    what a member's checkpoints need. A member whose loss is no longer finite at an epoch's end stops there.
+    """
+
+    def __init__(
+        self,
+        nets: Sequence[nn.Module],
+        groups: int,
+        losses: Sequence[Loss],
+        kind: type[torch.optim.Optimizer],
+        defaults: Sequence[dict],
+        schedules: Sequence[Schedule],
+    ):
+        self.members = len(nets)
+        super().__init__(StackedNet(nets, groups), losses[0], None, None)
+        self.kind, self.defaults = kind, list(defaults)
+        self._losses_of = _distinct(losses)
+        self._schedules_of = _distinct(schedules)
+        self._lr = torch.tensor([d["lr"] for d in defaults], dtype=torch.float64)
+        self.history: list[dict[str, Tensor]] = []
+        self.wall_times: list[float] = []  # at each epoch's end
+        self.metrics: dict[str, Tensor] = {}
+        self.diverged_at = torch.full((self.members,), -1)  # epoch, -1: not
+        self.best_score = torch.full((self.members,), -torch.inf, dtype=torch.float64)
+        self.best_epoch = torch.full((self.members,), -1)
+        self.best: dict[str, Tensor] = {}
+        self.final: dict[str, Tensor] = {}
+
+    def _zeros(self, count: int) -> Tensor:
+        return torch.zeros(count, self.members, dtype=torch.float64)
+
+    def configure_optimizers(self) -> StackedOptimizer:
+        return stacked(self.kind, self.defaults, list(self.net.stacked))
+
+    # --- training
+
+    def _losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.net(x)  # [M, B, K]
+        y = y.repeat_interleave(self.members // self.net.groups, 0)  # [G, B] → [M, B]
+        each = self._loss_of_each(output, y, 0)
+        return each.sum(), each.detach()
+
+    def _loss_of_each(self, output: Tensor, y: Tensor, y_dim: int | None) -> Tensor:
+        """[M, B, K] against [M, B], or [B] for all (y_dim=None) → [M]."""
+        if len(self._losses_of) == 1:
+            return vmap(self._losses_of[0][0], in_dims=(0, y_dim))(output, y)
+        each = output.new_empty(self.members)
+        for loss, members in self._losses_of:
+            targets = y if y_dim is None else y[members]
+            each = each.index_put((members,), vmap(loss, in_dims=(0, y_dim))(output[members], targets))
+        return each
+
+    def _set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
+        if len(self._schedules_of) == 1:
+            optimizer.lr = self._lr * self._schedules_of[0][0](progress)
+            return
+        optimizer.lr = self._lr.clone()
+        for schedule, members in self._schedules_of:
+            optimizer.lr[members] *= schedule(progress)
+
+    def _rates(self) -> Tensor:
+        return self.optimizers().optimizer.lr.clone()
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        self.history.append(dict(self.metrics))
+        self.wall_times.append(time.time())
+        self._keep_best()
+
+    def _stop_if_diverged(self) -> None:
+        finite = torch.isfinite(self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0))
+        new = ~finite & (self.diverged_at < 0)
+        if new.any():
+            self.diverged_at[new] = self.current_epoch
+            self._keep(self.final, new)
+        self.trainer.should_stop |= bool((self.diverged_at >= 0).all())
+
+    def _keep_best(self) -> None:
+        score = self.metrics.get("val/accuracy")
+        if score is not None:
+            better = (score > self.best_score) & ((self.diverged_at < 0) | (self.diverged_at == self.current_epoch))
+            self.best_score[better], self.best_epoch[better] = score[better], self.current_epoch
+            self._keep(self.best, better)
+
+    def on_train_end(self) -> None:
+        self._keep(self.final, self.diverged_at < 0)
+
+    def _keep(self, copies: dict[str, Tensor], members: Tensor) -> None:
+        """Copy the marked members' weights and optimiser state as they are now."""
+        members = members.nonzero()[:, 0].to(self.device)
+        if len(members):
+            for name, value in self.member_tensors().items():
+                if name not in copies:
+                    copies[name] = torch.zeros_like(value)
+                copies[name][members] = value[members]
+
+    def member_tensors(self) -> dict[str, Tensor]:
+        """All that a member is, each [M, …]: "net.<name>" and "optim.<index of the parameter>.<name>"."""
+        found = {f"net.{name}": value.detach() for name, value in self.net.stacked_state().items()}
+        optimizer = self.optimizers().optimizer
+        for i, p in enumerate(self.net.stacked):
+            for name, value in optimizer.state.get(p, {}).items():
+                if isinstance(value, Tensor) and value.dim() and len(value) == self.members:
+                    found[f"optim.{i}.{name}"] = value
+        return found
+
+    # --- evaluation
+
+    def use_final(self) -> None:
+        """Give every member the weights it ended with: one that diverged stopped before the others."""
+        for name, value in self.net.stacked_state().items():
+            value.data.copy_(self.final[f"net.{name}"])
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
+        x, y = batch
+        output = self.net(x)
+        predicted = self.loss.predict(output.flatten(0, 1)).view(self.members, len(y))
+        sums = (self._loss_of_each(output, y, None) * len(y), (predicted == y).sum(1))
+        self._evaluated[:2] += torch.stack([s.cpu().double() for s in sums])
+        self._evaluated[2] += len(y)
+
+    def _log(self, metrics: dict[str, Tensor]) -> None:
+        self.metrics |= metrics
+        shown = {"val/accuracy": torch.max, "train/loss": torch.nanmedian, "val/loss": torch.nanmedian}
+        for name in shown.keys() & metrics.keys():  # the best accuracy and the middle losses, for the progress bar
+            self.trainer.callback_metrics[name] = shown[name](metrics[name])
+
+
+def _distinct(parts: Sequence) -> list[tuple[object, Tensor]]:
+    """Each distinct object with the indices of the members that have it."""
+    indices: dict[int, list[int]] = {}
+    for i, part in enumerate(parts):
+        indices.setdefault(id(part), []).append(i)
+    return [(parts[members[0]], torch.tensor(members)) for members in indices.values()]

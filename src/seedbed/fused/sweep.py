@@ -1,0 +1,198 @@
+"""Train the jobs of a sweep stack by stack and write each one's folder as its solo run would have."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import nn
+
+from seedbed.build import Parts, build_data, build_trainer
+from seedbed.callbacks.progress import RunProgress
+from seedbed.data.datamodule import EVAL_BATCH, DigitsModule
+from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
+from seedbed.fused.events import write_events
+from seedbed.fused.net import StackedNet
+from seedbed.fused.optim import stacked
+from seedbed.fused.plan import StackPlan, order_of, plan
+from seedbed.fused.stack import Stack
+from seedbed.run import write_metrics
+
+log = logging.getLogger(__name__)
+
+BUDGET = 4 << 30  # bytes at most for a stack, however much is free
+
+
+@dataclass
+class FusedJob:
+    """A job as the launcher hands it over. hparams: flat names and values for TensorBoard."""
+
+    config: Mapping[str, Any]
+    folder: Path
+    hparams: dict[str, str | int | float]
+
+
+class NotWorthIt(Exception):
+    """Raised where a stack of a network was seen to be no faster than its members one after another."""
+
+
+class FusedSweep:
+    """The stacks of one sweep. `scratch` is the folder for the stacks' own checkpoints."""
+
+    def __init__(self, jobs: Mapping[int, FusedJob], scratch: Path, max_stack: int | None):
+        self.jobs, self.scratch, self.max_stack = jobs, scratch, max_stack
+        self.parts = Parts()
+        self.data: dict[str, DigitsModule] = {}  # data node → the set in memory, loaded once
+
+    def why_alone(self, number: int) -> str | None:
+        """What its optimiser has that a stack's arithmetic does not; None if it can be stacked."""
+        try:
+            optimizer = self.parts.optimizer(self.jobs[number].config)
+            stacked(type(optimizer), [optimizer.defaults], [torch.empty(1, 1)])
+            return None
+        except TypeError as error:
+            return str(error)
+
+    def stacks(self, most: int | None = None, only: Sequence[int] | None = None) -> list[StackPlan]:
+        jobs = self.jobs if only is None else {n: self.jobs[n] for n in only}
+        return plan({n: job.config for n, job in jobs.items()}, most or self.max_stack or len(jobs))
+
+    def train(self, stack: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Train one stack, split where it does not fit; yields (job, metrics) as the folders are written.
+
+        Raises NotWorthIt where its jobs are better run alone.
+        """
+        data = self._data(stack)
+        most = self._capacity(stack, data)
+        pieces = [stack] if len(stack.jobs) <= most else self.stacks(most, stack.jobs)
+        for piece in pieces:
+            yield from self._train_piece(piece, self._data(piece))
+
+    def _data(self, stack: StackPlan) -> DigitsModule:
+        config = self.jobs[stack.jobs[0]].config
+        key = json.dumps({k: v for k, v in config["data"].items() if k != "seed"}, sort_keys=True)
+        if key not in self.data:
+            self.data[key] = build_data(config)
+        data = self.data[key]
+        members = len(stack.jobs) // stack.groups
+        data.seed = [order_of(self.jobs[n].config) for n in stack.jobs[::members]]
+        return data
+
+    def _capacity(self, stack: StackPlan, data: DigitsModule) -> int:
+        """Members that fit; NotWorthIt if a short timed probe says that stacking does not pay."""
+        config = self.jobs[stack.jobs[0]].config
+        nets = [self.parts.net(self.jobs[n].config, data)[0] for n in stack.jobs[:4]]
+        x = data.digits.train[0][: config["data"]["batch_size"]].float() / 255
+        if len(nets) > 1:
+            alone, together = _probe(nets, x)
+            if together > alone:
+                raise NotWorthIt(
+                    f"a step takes {alone * 1e3:.0f} ms alone and {together * 1e3:.0f} ms a member stacked"
+                )
+        weights = sum(p.numel() for p in nets[0].parameters()) * 4 * 8  # gradient, optimiser, best and final copies
+        activations = _activations(nets[0], x) * 4 * 3
+        batches = x.numel() * 4 * 2 * stack.groups / len(stack.jobs)
+        return max(1, int(min(BUDGET, _free_memory() / 2) / (weights + activations + batches)))
+
+    def _train_piece(self, piece: StackPlan, data: DigitsModule) -> Iterator[tuple[int, dict[str, Any]]]:
+        jobs = [self.jobs[n] for n in piece.jobs]
+        stack = self.parts.stack([job.config for job in jobs], piece.groups, data)
+        data.eval_batch = max(64, min(EVAL_BATCH, 2**24 // (len(jobs) * _activations_per_row(stack, data))))
+        checkpoints = StackCheckpoints(self.scratch / f"stack-{piece.jobs[0]}")
+        bar = RunProgress(f"training {len(jobs)} runs")
+        trainer = build_trainer(jobs[0].config, logger=False, callbacks=[checkpoints, bar])
+        start = time.perf_counter()
+        trainer.fit(stack, data)
+        seconds = time.perf_counter() - start
+        stack.use_final()
+        if data.digits.test is not None:
+            trainer.test(stack, data, verbose=False)
+        log.info("trained %d runs in %.1f s", len(jobs), seconds)
+        yield from self._write(piece, stack, checkpoints, trainer, seconds)
+        shutil.rmtree(checkpoints.folder, ignore_errors=True)
+
+    def _write(
+        self, piece: StackPlan, stack: Stack, checkpoints: StackCheckpoints, trainer: pl.Trainer, seconds: float
+    ):
+        files = MemberCheckpoints(stack, checkpoints.progress, torch.get_rng_state())
+        history = [{name: values.tolist() for name, values in epoch.items()} for epoch in stack.history]
+        tested = {k: v.tolist() for k, v in stack.metrics.items() if k.startswith("test/")}
+        steps = [checkpoints.progress[epoch]["global_step"] for epoch in range(len(history))]
+        for i, number in enumerate(piece.jobs):
+            job = self.jobs[number]
+            diverged = int(stack.diverged_at[i])
+            epochs = diverged + 1 if diverged >= 0 else len(history)
+            curves = [
+                (wall_time, step, {name: values[i] for name, values in epoch.items()})
+                for wall_time, step, epoch in zip(stack.wall_times, steps, history[:epochs], strict=False)
+            ]
+            metrics = {
+                "status": "diverged" if diverged >= 0 else "completed",
+                **{name: curves[-1][2][name] for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
+                **{name: values[i] for name, values in tested.items()},
+                "epochs": epochs,
+                "steps": steps[epochs - 1],
+                "fit_seconds": round(seconds / len(piece.jobs), 6),  # its share of the stack's
+                "seed": job.config["seed"],
+            }
+            files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)))
+            final = {name: value for name, value in metrics.items() if name == "lr" or "/" in name}
+            write_events(job.folder, curves, job.hparams, final)
+            write_metrics(job.folder, metrics)
+            yield number, metrics
+
+
+def _probe(nets: Sequence[nn.Module], x: torch.Tensor) -> tuple[float, float]:
+    """Seconds of a step of one network, and of a member of a stack; (1, 0) where a step is short enough to pay."""
+
+    def step_seconds(net: nn.Module, repeats: int) -> float:
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            net(x if net is nets[0] else x.unsqueeze(0)).sum().backward()
+            seconds.append(time.perf_counter() - start)
+        return min(seconds)
+
+    alone = step_seconds(nets[0], 2)
+    if alone < 0.005:
+        return 1.0, 0.0
+    return alone, step_seconds(StackedNet(nets, 1), 2) / len(nets)
+
+
+def _activations(net: nn.Module, x: torch.Tensor) -> int:
+    """Numbers that the layers of `net` put out for the batch x."""
+    total = 0
+
+    def count(module, inputs, output):
+        nonlocal total
+        total += output.numel()
+
+    hooks = [m.register_forward_hook(count) for m in net.modules() if not isinstance(m, nn.Flatten)]
+    with torch.no_grad():
+        net(x)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def _activations_per_row(stack: Stack, data: DigitsModule) -> int:
+    """Numbers that a member puts out for one image, about: of its widest layers' outputs."""
+    return max(1, sum(p.shape[1] for name, p in stack.net.stacked_state().items() if name.endswith("bias")))
+
+
+def _free_memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 2 * BUDGET

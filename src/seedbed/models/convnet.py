@@ -1,0 +1,26 @@
+"""Convolutional networks: the course's small one, and timm's resnet18."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def convnet(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
+    """Four strided convolutions, ReLUs between, global average pool: the body used to study initialisation."""
+    channels = [in_shape[0], 8, 16, 32, num_outputs]
+    blocks: list[nn.Module] = []
+    for i, (c_in, c_out) in enumerate(itertools.pairwise(channels)):
+        size = 5 if i == 0 else 3
+        blocks += [nn.Conv2d(c_in, c_out, size, stride=2, padding=size // 2), nn.ReLU()]
+    blocks.pop()  # no ReLU behind the last
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def resnet18(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
+    """timm's resnet18, not pretrained (He et al. 2015)."""
+    from timm import create_model  # a second of import
+
+    return create_model("resnet18", pretrained=False, in_chans=in_shape[0], num_classes=num_outputs)

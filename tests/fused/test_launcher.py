@@ -1,0 +1,214 @@
+"""The fused launcher gives every job what the basic launcher gives it."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """sweep("fused", "optim.lr=0.1,1", …) → the sweep's folder; the real sweeper and launchers, in this process."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    import train
+
+    def run(launcher: str, *overrides: str, fails: bool = False) -> Path:
+        folder = tmp_path_factory.mktemp(launcher)
+        words = [f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", "trainer.accelerator=cpu", *overrides]
+        handlers = logging.getLogger().handlers[:]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3", job_name="train"):
+            hydra = GlobalHydra.instance().hydra
+            try:
+                hydra.multirun("config", train.main.__wrapped__, words)
+                assert not fails
+            except Exception:
+                if not fails:
+                    raise
+        logging.getLogger().handlers[:] = handlers
+        return folder
+
+    return run
+
+
+def jobs(folder: Path) -> dict[str, dict]:
+    return {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/metrics.json")}
+
+
+def last(folder: Path, job: str, name: str = "last") -> dict:
+    return torch.load(folder / job / f"checkpoints/{name}.ckpt", weights_only=True)
+
+
+def assert_equal_jobs(basic: Path, fused: Path, rtol: float) -> None:
+    """Every job's files say the same; weights within rtol of their norm."""
+    expected, found = jobs(basic), jobs(fused)
+    assert expected.keys() == found.keys() and expected
+    for job, a in expected.items():
+        b = found[job]
+        assert list(a) == list(b)
+        same = ("status", "epochs", "steps", "seed", "versions")
+        assert {k: a[k] for k in same} == {k: b[k] for k in same}
+        if a["status"] == "diverged":
+            continue
+        assert a["val/accuracy"] == pytest.approx(b["val/accuracy"], abs=5e-5)
+        for name in ("last", "best"):
+            x, y = last(basic, job, name), last(fused, job, name)
+            assert x.keys() - {"rng"} == y.keys() - {"rng"} and (x["epoch"], x["global_step"]) == (
+                y["epoch"],
+                y["global_step"],
+            )
+            assert x["state_dict"].keys() == y["state_dict"].keys()
+            for key, p in x["state_dict"].items():
+                q = y["state_dict"][key]
+                assert (p.double() - q.double()).norm() <= rtol * p.double().norm() + 1e-12, (job, name, key)
+
+
+# Matrix products of another shape sum in another order: 6e-8 a step, which training amplifies. Ten epochs of SGD at
+# moderate rates stay within 1e-5; momentum and Adam divide or carry on small differences further.
+@pytest.mark.parametrize(
+    ("overrides", "rtol"),
+    [
+        (["model=linear", "optim.lr=0.1,1", "seed=0,1", "trainer.max_epochs=10"], 1e-5),
+        (["init=default,kaiming_normal", "optim.lr=0.05,0.1", "seed=0,1", "trainer.max_epochs=10"], 1e-5),
+        (["model=linear_scratch", "init=normal", "optim=basic", "init.std=0.1,1", "trainer.max_epochs=2"], 1e-5),
+        (["optim=momentum", "optim.lr=0.01", "optim.momentum=0,0.9", "optim.weight_decay=0,0.01"], 1e-4),
+        (["optim=momentum", "optim.lr=0.01,0.02", "optim.nesterov=true", "schedule=constant,one_cycle"], 1e-4),
+        (["optim=adam", "optim.lr=0.001,0.003", "optim.betas=[0.9,0.999],[0.7,0.9]", "loss=nll"], 1e-3),
+        (["optim=adamw", "optim.weight_decay=0,0.1", "loss=cross_entropy", "loss.label_smoothing=0,0.1"], 1e-3),
+        (["optim=rmsprop", "optim.lr=0.0003,0.001", "optim.alpha=0.9,0.99"], 1e-3),
+        (["model=convnet", "loss=mse", "optim.lr=0.01,0.1", "data.shuffle=false", "data.batch_size=512"], 1e-5),
+        (["seed=0,1", "data.seed=5", "loss=bce", "schedule=cosine", "schedule.end=0,0.5"], 1e-5),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_members_equal_their_solo_runs(sweep, overrides, rtol):
+    epochs = [] if any("max_epochs" in word for word in overrides) else ["trainer.max_epochs=2"]
+    assert_equal_jobs(sweep("basic", *overrides, *epochs), sweep("fused", *overrides, *epochs), rtol)
+
+
+def choice(key: str, *values: str) -> st.SearchStrategy[list[str]]:
+    """No override, or a sweep over one or two of the values."""
+    some = st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True)
+    return st.one_of(st.just([]), some.map(lambda chosen: [f"{key}={','.join(chosen)}"]))
+
+
+SWEEPS = st.tuples(
+    choice("model", "linear", "mlp"),
+    choice("loss", "mnist_loss", "cross_entropy", "cross_entropy_scratch", "bce", "l1"),
+    choice("init", "default", "xavier_uniform", "orthogonal"),
+    choice("optim.lr", "0.03", "0.1", "0.3"),
+    choice("optim.weight_decay", "0", "0.001"),
+    choice("schedule", "constant", "linear", "exponential"),
+    choice("seed", "0", "7"),
+    choice("data.batch_size", "256", "500"),
+).map(lambda parts: [word for part in parts for word in part])
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(words=SWEEPS)
+def test_random_sweeps_equal_those_of_the_basic_launcher(sweep, words):
+    words = [*words[:4], "trainer.max_epochs=1"]
+    assert_equal_jobs(sweep("basic", *words), sweep("fused", *words), 1e-5)
+
+
+@pytest.mark.slow
+def test_batchnorm_statistics_equal_the_solo_runs(sweep):
+    words = ["model=resnet18", "loss=cross_entropy", "optim.lr=0.01,0.02", "data.batch_size=16"]
+    words += ["trainer.max_epochs=1", "+trainer.limit_train_batches=3"]
+    basic = sweep("basic", *words)
+    from seedbed.fused import sweep as fused_sweep
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fused_sweep, "_probe", lambda nets, x: (1.0, 0.0))  # on a CPU it would run them one by one
+        # 18 layers with batch statistics over 16 images: three steps amplify 6e-8 to about 1e-4
+        assert_equal_jobs(basic, sweep("fused", *words), 1e-3)
+
+
+def test_dropout_masks_differ_between_members_and_train_as_well(sweep):
+    words = ["model.dropout=0.3", "seed=0,1,2,3", "trainer.max_epochs=5"]
+    fused = jobs(sweep("fused", *words))
+    basic = jobs(sweep("basic", *words))
+    means = [sum(m["val/accuracy"] for m in found.values()) / 4 for found in (basic, fused)]
+    assert abs(means[0] - means[1]) < 0.004  # the spread over seeds is 0.002
+    assert len({m["train/loss"] for m in fused.values()}) == 4
+
+
+def test_diverging_member_is_marked_and_disturbs_nobody(sweep):
+    words = ["loss=mse", "trainer.max_epochs=3"]
+    alone = sweep("fused", *words, "optim.lr=0.01,0.02")
+    mixed = sweep("fused", *words, "optim.lr=0.01,1e6,0.02")
+    found = jobs(mixed)
+    assert [found[job]["status"] for job in "012"] == ["completed", "diverged", "completed"]
+    assert found["1"]["epochs"] == 1 and found["1"]["val/loss"] is None
+    for job, same in (("0", "0"), ("2", "1")):
+        a, b = last(mixed, job)["state_dict"], last(alone, same)["state_dict"]
+        # a stack of three multiplies matrices of other shapes than one of two: not bits, but 1e-6
+        assert all(torch.allclose(a[k], b[k], rtol=0, atol=1e-6) for k in a)
+
+
+def test_bad_job_fails_alone_with_its_message(sweep):
+    folder = sweep("fused", "optim.lr=0.1,-1,0.2", "trainer.max_epochs=1", fails=True)
+    assert jobs(folder).keys() == {"0", "2"}
+    assert "optim.lr=-1: must be a number > 0" in (folder / "1/train.log").read_text()
+    assert (folder / "summary.csv").read_text().count("\n") == 4
+
+
+def test_capped_stacks_give_the_same(sweep):
+    words = ["optim.lr=0.1,0.2,0.3", "seed=0,1", "trainer.max_epochs=1"]
+    whole, capped = sweep("fused", *words), sweep("fused", *words, "hydra.launcher.max_stack=2")
+    assert_equal_jobs(whole, capped, 1e-5)
+
+
+def test_member_goes_on_from_its_checkpoint_as_a_solo_run_does(sweep, fit):
+    words = ["optim=adam", "optim.lr=0.001,0.002", "trainer.max_epochs=2"]
+    folders = [sweep(launcher, *words) for launcher in ("basic", "fused")]
+    runs = [
+        fit("optim=adam", "optim.lr=0.002", "trainer.max_epochs=3", f"ckpt_path={folder}/1/checkpoints/last.ckpt")
+        for folder in folders
+    ]
+    assert runs[0].metrics["steps"] == runs[1].metrics["steps"] == 147
+    a, b = (run.module.net.state_dict() for run in runs)
+    assert all((a[k] - b[k]).norm() <= 1e-3 * a[k].norm() for k in a)
+
+
+def test_jobs_that_cannot_stack_run_alone(sweep, tmp_path):
+    first = sweep("fused", "optim.lr=0.1,0.2", "trainer.max_epochs=1")
+    paths = ",".join(str(first / job / "checkpoints/last.ckpt") for job in "01")
+    gone_on = jobs(sweep("fused", f"ckpt_path={paths}", "trainer.max_epochs=2"))
+    assert [gone_on[job]["steps"] for job in "01"] == [98, 98]
+
+
+def test_event_files_hold_curves_and_hparams_as_solo_ones_do(sweep):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ["optim.lr=0.1,0.2", "trainer.max_epochs=2"]
+    curves = []
+    for launcher in ("basic", "fused"):
+        found = EventAccumulator(str(sweep(launcher, *words) / "1")).Reload()
+        tags = found.Tags()["scalars"]
+        curves.append({tag: [(e.step, round(e.value, 5)) for e in found.Scalars(tag)] for tag in sorted(tags)})
+        assert found.PluginTagToContent("hparams").keys() == {
+            "_hparams_/experiment",
+            "_hparams_/session_start_info",
+            "_hparams_/session_end_info",
+        }
+    assert curves[0] == curves[1] and curves[0].keys() == {"lr", "train/loss", "val/accuracy", "val/loss"}
+
+
+def test_hydra_folder_is_what_hydra_writes(sweep):
+    import yaml
+
+    words = ["optim.lr=0.1,0.2", "seed=3", "trainer.max_epochs=1"]
+    basic, fused = (sweep(launcher, *words) / "1/.hydra" for launcher in ("basic", "fused"))
+    for name in ("config.yaml", "overrides.yaml"):
+        assert yaml.safe_load((basic / name).read_text()) == yaml.safe_load((fused / name).read_text())
+    assert (fused / "hydra.yaml").exists()
