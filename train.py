@@ -6,10 +6,8 @@ python train.py -m optim.lr=0.01,0.1,1 'seed=range(0,5)'
 tensorboard --logdir outputs
 """
 
-import gc
 import logging
 import sys
-from functools import cache
 from pathlib import Path
 
 import hydra
@@ -19,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed.check import ConfigError, check
+from seedbed.quick_import import import_torch
 
 log = logging.getLogger("seedbed")
 
@@ -62,18 +61,6 @@ def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> f
     write_metrics(folder, {**metrics, "seed": config["seed"]})
     log.info(report(metrics, folder, alone))
     return metrics[config["optimized_metric"]]
-
-
-@cache
-def import_torch() -> None:
-    """Import the heavy packages, a second sooner; --help, --cfg and completion do without them."""
-    gc.disable()  # imports make objects, not garbage
-    import torch  # noqa: F401
-
-    gc.freeze()  # nor is there any when Python exits
-    import lightning.pytorch  # noqa: F401
-
-    gc.enable()
 
 
 def discard(folder: Path) -> None:

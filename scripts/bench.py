@@ -1,8 +1,9 @@
-"""Time Seedbed beside the code a user would write by hand: python scripts/bench.py [epoch] [start]
+"""Time Seedbed beside the code a user would write by hand: python scripts/bench.py [epoch] [start] [sweep]
 
 Every row measures both sides in this one process, alternating, and prints the medians and the median of the ratios.
 `epoch`: an epoch with validation, TensorBoard, progress bar and checkpoints, against the plain loop. About a minute.
 `start`: whole commands that need no torch. Ten seconds.
+`sweep`: fused sweeps beside the basic launcher, one job, plain loops and bare matrix products. Ten minutes.
 """
 
 from __future__ import annotations
@@ -111,8 +112,101 @@ def start(rounds: int = 5) -> None:
     row("0 epochs (import torch)", alternate(sides, rounds), "")
 
 
-SUBJECTS = {"epoch": epoch, "start": start}
+def sweep() -> None:
+    """Whole commands, cold start included; then the training of 100 MLPs alone."""
+    print(f"{'whole command':<28} {'other':>9} {'fused':>9} {'ratio':>7}   goal   (s)")
+    ten = ["model=linear", "trainer.max_epochs=10", "seed=range(0,10)"]
+    hundred = [*ten, "optim.lr=0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"]
+    thousand = [*ten, f"optim.lr={','.join(f'{k / 100:g}' for k in range(1, 101))}"]
+    one = median(whole("model=linear", "trainer.max_epochs=10") for _ in range(3))
+    fused = median(whole("-m", "hydra/launcher=fused", *hundred) for _ in range(3))
+    basic = whole("-m", *hundred)
+    large = whole("-m", "hydra/launcher=fused", *thousand)
+    compare_seconds("100 linear jobs, basic", basic, fused, "≥ 8")
+    compare_seconds("1,000, basic (100 scaled)", one + (basic - one) * 999 / 99, large, "≥ 25")
+    compare_seconds("100 linear jobs, one job", one, fused, "≥ 0.33")
+    compare_seconds("1,000 jobs, 100 jobs", fused, large, "")
+    mlps()
+
+
+def mlps(rounds: int = 3) -> None:
+    """100 MLPs, 5 inits × 20 lrs, one seed, 10 epochs: training alone, beside plain loops and bare products."""
+    import lightning.pytorch as pl
+    import torch
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from seedbed.build import Parts, build_data, build_trainer
+    from seedbed.callbacks.progress import RunProgress
+    from seedbed.fused.checkpoints import StackCheckpoints
+
+    epochs, inits = 10, ["default", "kaiming_normal", "kaiming_uniform", "xavier_normal", "orthogonal"]
+    configs = []
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for init in inits:
+            words = [f"init={init}", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"]
+            config = OmegaConf.to_container(compose("config", words), resolve=True)
+            configs += [{**config, "optim": {**config["optim"], "lr": (k + 1) / 100}} for k in range(20)]
+    data = build_data(configs[0])
+    x, y = data.train_dataloader().convert(data.digits.train[0]).flatten(1), data.digits.train[1]
+
+    class Clock(pl.Callback):
+        def on_train_start(self, *_):
+            self.start = time.perf_counter()
+
+        def on_train_end(self, *_):
+            self.seconds = time.perf_counter() - self.start
+
+    def fused() -> float:
+        data.seed, clock = [0], Clock()
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = build_trainer(configs[0], False, [StackCheckpoints(folder), RunProgress(), clock])
+            trainer.fit(Parts().stack(configs, 1, data), data)
+        return clock.seconds
+
+    def plain() -> float:  # ten of the hundred, scaled
+        begin = time.perf_counter()
+        for config in configs[::10]:
+            module = Parts().module(config, data)
+            net, loss, opt = module.net[1:], module.loss, module.configure_optimizers()
+            for _ in range(epochs):
+                for i in torch.randperm(len(x)).split(256):
+                    loss(net(x[i]), y[i]).backward()
+                    opt.step()
+                    opt.zero_grad()
+        return (time.perf_counter() - begin) * 10
+
+    def products() -> float:
+        """The first layer's product and its gradient's, which are all but 1/784 of the arithmetic."""
+        weights, rows, gradient = torch.randn(3000, 784), x[:256], torch.randn(3000, 256)
+        begin = time.perf_counter()
+        for _ in range(epochs * 49):
+            weights @ rows.mT
+            gradient @ rows
+        return time.perf_counter() - begin
+
+    times = alternate({"plain": plain, "products": products, "fused": fused}, rounds)
+    for other, goal in (("plain", "≥ 3"), ("products", "≥ 0.67")):
+        ratio = median(a / b for a, b in zip(times[other], times["fused"], strict=True))
+        seconds = f"{median(times[other]):9.1f} {median(times['fused']):9.1f}"
+        print(f"{f'100 MLPs trained, {other}':<28} {seconds} {ratio:7.2f}   {goal}", flush=True)
+
+
+def compare_seconds(title: str, other: float, fused: float, goal: str) -> None:
+    print(f"{title:<28} {other:9.1f} {fused:9.1f} {other / fused:7.2f}   {goal}", flush=True)
+
+
+def whole(*words: str) -> float:
+    """Seconds of `python train.py …`, whose folder is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = (*words, f"hydra.sweep.dir={folder}/sweep", f"hydra.run.dir={folder}/run")
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "train.py", *words], cwd=ROOT, check=True, capture_output=True)
+        return time.perf_counter() - begin
+
+
+SUBJECTS = {"epoch": epoch, "start": start, "sweep": sweep}
 
 if __name__ == "__main__":
-    for subject in sys.argv[1:] or SUBJECTS:
+    for subject in sys.argv[1:] or ("epoch", "start"):
         SUBJECTS[subject]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable
 from itertools import chain, count
@@ -12,7 +13,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from seedbed import summary
 from seedbed.check import ConfigError, check
+
+log = logging.getLogger("seedbed")
 
 
 class Preflight(Callback):
@@ -38,6 +42,19 @@ class Preflight(Callback):
         _claim(config.hydra.sweep, chain([""], (f"-{n}" for n in count(1))))
         # each job's config is composed anew from the overrides: they have to say it too
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{config.hydra.sweep.dir}'")
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if not config.hydra.launcher._target_.endswith(".FusedLauncher"):  # which has written it, failures or not
+            summarise(Path(config.hydra.sweep.dir))
+
+
+def summarise(sweep: Path) -> None:
+    """summary.csv and summary.md of a sweep, and its ten best jobs for the terminal."""
+    jobs = summary.read(sweep)
+    summary.write(sweep, jobs)
+    log.info(
+        "\n%s\n\nsummary: %s\nlook:    tensorboard --logdir %s", summary.best_table(jobs), sweep / "summary.md", sweep
+    )
 
 
 def _claim(node: DictConfig, endings: Iterable[str]) -> None:

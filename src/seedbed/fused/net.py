@@ -62,8 +62,9 @@ class StackedNet(nn.Module):
         """[G, B, I] · [G, m, O, I] → [G, m, B, O]; takes the layer's weights out of `state`."""
         weight, bias = state.pop(f"{self.first}.weight"), state.pop(f"{self.first}.bias", None)
         groups, members, outputs, inputs = weight.shape
-        product = torch.bmm(x, weight.reshape(groups, members * outputs, inputs).mT)  # one for a whole group
-        product = product.unflatten(2, (members, outputs)).movedim(2, 1)
+        # one product for a whole group; this way round its gradient, too, is a product over contiguous rows of x
+        product = torch.bmm(weight.reshape(groups, members * outputs, inputs), x.mT)
+        product = product.unflatten(1, (members, outputs)).mT
         return product if bias is None else product + bias.unsqueeze(2)
 
 

@@ -1,8 +1,8 @@
 """Optimisers of a stack of M independent members: `torch.optim`'s arithmetic with one number per member.
 
 A stacked parameter is [M, *shape], a hyperparameter float64 [M]. Where all members agree on it, it is a float and
-costs what it costs torch.optim (nothing, if it is 0); else it is broadcast as [M, 1, …]. The operations, their order
-and their roundings are those of torch.optim's own code: on a CPU the members' bits are.
+costs what it costs torch.optim (nothing, if it is 0); else it is broadcast as [M, 1, …]. Operations, their order and
+their roundings are those of torch.optim, so that in float32 on a CPU every member's bits are those of its solo run.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from seedbed.optim import BasicOptim
 
-# Elements updated at once. On a CPU they then stay in the cache and the temporaries on malloc's heap: whole ones, in
-# fresh pages each step, made Adam 10 times slower. On a GPU it bounds the temporaries.
+# Elements updated at once. On a CPU they then stay in the cache and temporaries on malloc's heap: with temporaries of
+# the stack's size, in fresh pages at each step, Adam took 7 times as long. On a GPU it bounds their memory.
 PIECE = {"cpu": 2**17, "cuda": 2**26}
 
 Number = float | Tensor  # equal for all members, or [M]
@@ -60,7 +60,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         self._names = self._state_names()
         self._seen_lr: Tensor | None = None
         self._last: tuple[float | None, dict] | None = None  # step and its coefficients
-        self._casts: dict[str, tuple[Tensor, dict]] = {}
+        self._casts: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     @property
     def lr(self) -> Tensor:
@@ -75,14 +75,9 @@ class StackedOptimizer(torch.optim.Optimizer):
 
     # --- what makes a kind of optimiser
 
-    def _state_names(self) -> tuple[str, ...]:
-        raise NotImplementedError
-
-    def _coefficients(self, step: float | None, lr: Number, **numbers: Number | bool) -> dict[str, Number | bool]:
-        """Keyword arguments of `_update`, in float64. step: the first is 1."""
-        raise NotImplementedError
-
-    _update: Callable[..., None]  # (p, grad, *state, **coefficients): sequences of tensors; p and state are changed
+    _state_names: Callable[[], tuple[str, ...]]
+    _coefficients: Callable[..., dict[str, Number | bool]]  # (step from 1, **numbers, **flags), in float64
+    _update: Callable[..., None]  # (p, grad, *state, **coefficients): sequences of tensors; p and state change
 
     # --- a step
 
@@ -92,14 +87,15 @@ class StackedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        buffers = [name for name in self._names if name != "step"]
         for step, params in self._due().items():
             coefficients = self._coefficients_at(step)
             differing = [name for name, value in coefficients.items() if isinstance(value, Tensor)]
             rows = []
             for p in params:
-                state = [self.state[p][name] for name in self._names if name != "step"]
+                state = [self.state[p][name] for name in buffers]
                 rows.append((p, p.grad, *state, *(self._like(p, name, coefficients[name]) for name in differing)))
-            split = len(rows[0]) - len(differing)
+            split = 2 + len(buffers)
             for piece in _pieces(rows, PIECE.get(params[0].device.type, PIECE["cuda"])):
                 columns = list(zip(*piece, strict=True))
                 self._update(*columns[:split], **coefficients | dict(zip(differing, columns[split:], strict=True)))
@@ -129,14 +125,12 @@ class StackedOptimizer(torch.optim.Optimizer):
 
     def _like(self, p: Tensor, name: str, values: Tensor) -> Tensor:
         """[M] → [M, 1, …] for p: cast from float64 once, for all parameters and for as long as `values` stay."""
-        source, casts = self._casts.get(name, (None, {}))
+        key = name, p.dtype, p.device
+        source, cast = self._casts.get(key, (None, None))
         if source is not values:
-            casts = {}
-            self._casts[name] = values, casts
-        key = p.dtype, p.device
-        if key not in casts:
-            casts[key] = values.to(p.device, p.dtype)
-        return casts[key].view(-1, *[1] * (p.dim() - 1))
+            cast = values.to(p.device, p.dtype)
+            self._casts[key] = values, cast
+        return cast.view(-1, *[1] * (p.dim() - 1))
 
     def member_state_dict(self, i: int, optimizer: torch.optim.Optimizer) -> dict:
         """The state_dict of member i's solo optimiser, had it made the stack's steps.
@@ -290,18 +284,20 @@ def _used(number: Number) -> bool:
 
 def _pieces(rows: list[tuple[Tensor, ...]], size: int) -> Iterator[list[tuple[Tensor, ...]]]:
     """Rows of tensors [M, …] → batches of rows of [m, …]: one update works on `size` elements of p, or on one row."""
+    if sum(row[0].numel() for row in rows) <= size:
+        yield rows
+        return
     piece, filled = [], 0
     for row in rows:
-        p = row[0]
-        members = max(1, size * len(p) // max(1, p.numel()))
-        for part in zip(*(t.split(members) for t in row), strict=True) if members < len(p) else [row]:
+        members, elements = row[0].shape[0], row[0].numel()
+        cut = max(1, size * members // max(1, elements))
+        for part in zip(*(t.split(cut) for t in row), strict=True) if cut < members else [row]:
             if piece and filled + part[0].numel() > size:
                 yield piece
                 piece, filled = [], 0
             piece.append(part)
             filled += part[0].numel()
-    if piece:
-        yield piece
+    yield piece
 
 
 # --- from the members' own optimisers
@@ -334,7 +330,7 @@ def stacked(
     if "betas" in defaults[0]:
         defaults = [{**d, "beta1": d["betas"][0], "beta2": d["betas"][1], "betas": None} for d in defaults]
     numbers: dict[str, Tensor | bool] = {name: False for name in cls.flags}
-    for name in set(cls.numbers).union(*defaults).difference(ANY):
+    for name in sorted(set(cls.numbers).union(*defaults).difference(ANY)):
         values = [d.get(name, 0.0) for d in defaults]
         if name in cls.numbers:
             if not all(isinstance(v, (int, float)) for v in values):

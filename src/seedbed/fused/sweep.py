@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,8 @@ class FusedSweep:
         log.info("trained %d runs in %.1f s", len(jobs), seconds)
         yield from self._write(piece, stack, checkpoints, trainer, seconds)
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.scratch.rmdir()
 
     def _write(
         self, piece: StackPlan, stack: Stack, checkpoints: StackCheckpoints, trainer: pl.Trainer, seconds: float
