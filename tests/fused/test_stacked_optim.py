@@ -333,31 +333,32 @@ def test_step_returns_the_loss_of_its_closure():
 # --- what it does not do
 
 
-def members(*made):
-    return [cls([torch.zeros(3, requires_grad=True)], **options) for cls, options in made]
-
-
 SGD, ADAM, RMSPROP = torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop
 
 
+def build(*made):
+    return [cls([torch.zeros(3, requires_grad=True)], **options) for cls, options in made]
+
+
 @pytest.mark.parametrize(
-    "solo, message",
+    "made, message",
     [
-        (members((torch.optim.Adagrad, {}), (torch.optim.Adagrad, {})), "no stacked version of .*Adagrad"),
-        (members((SGD, {}), (ADAM, {})), "have Adam and SGD"),
-        (members((ADAM, {"amsgrad": True}), (ADAM, {"amsgrad": True})), "amsgrad=True"),
-        (members((ADAM, {"amsgrad": True}), (ADAM, {})), "amsgrad differs"),
-        (members((RMSPROP, {"centered": True}), (RMSPROP, {"centered": True})), "centered=True"),
-        (members((SGD, {"maximize": True}), (SGD, {"maximize": True})), "maximize=True"),
-        (members((SGD, {"momentum": 0.9, "dampening": 0.5}), (SGD, {})), "dampening differs"),
-        (members((SGD, {"momentum": 0.9, "dampening": 0.5})), "dampening=0.5"),
-        (members((SGD, {"momentum": 0.9, "nesterov": True}), (SGD, {})), "nesterov differs"),
-        (members((ADAM, {}), (ADAM, {"decoupled_weight_decay": True})), "decoupled_weight_decay differs"),
-        (members((SGD, {"lr": torch.tensor(0.1)}), (SGD, {"lr": torch.tensor(0.1)})), "lr .* plain numbers"),
+        ([(torch.optim.Adagrad, {}), (torch.optim.Adagrad, {})], "no stacked version of .*Adagrad"),
+        ([(SGD, {}), (ADAM, {})], "have Adam and SGD"),
+        ([(ADAM, {"amsgrad": True}), (ADAM, {"amsgrad": True})], "amsgrad=True"),
+        ([(ADAM, {"amsgrad": True}), (ADAM, {})], "amsgrad differs"),
+        ([(RMSPROP, {"centered": True}), (RMSPROP, {"centered": True})], "centered=True"),
+        ([(SGD, {"maximize": True}), (SGD, {"maximize": True})], "maximize=True"),
+        ([(SGD, {"momentum": 0.9, "dampening": 0.5}), (SGD, {})], "dampening differs"),
+        ([(SGD, {"momentum": 0.9, "dampening": 0.5})], "dampening=0.5"),
+        ([(SGD, {"momentum": 0.9, "nesterov": True}), (SGD, {})], "nesterov differs"),
+        ([(ADAM, {}), (ADAM, {"decoupled_weight_decay": True})], "decoupled_weight_decay differs"),
+        ([(SGD, {"lr": torch.tensor(0.1)}), (SGD, {"lr": torch.tensor(0.1)})], "lr .* plain numbers"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_type_error_for(solo, message):
+def test_type_error_for(made, message):
+    solo = build(*made)
     with pytest.raises(TypeError, match=message):
         stack_optimizers([torch.zeros(len(solo), 3, requires_grad=True)], solo)
 
@@ -385,5 +386,5 @@ def test_value_error_for_what_is_not_stacked_as_high_as_the_numbers():
 
 
 def test_how_fast_the_solo_optimiser_would_be_is_no_matter():
-    solo = members((ADAM, {"foreach": True}), (ADAM, {"fused": True}))
+    solo = build((ADAM, {"foreach": True}), (ADAM, {"fused": True}))
     assert isinstance(stack_optimizers([torch.zeros(2, 3, requires_grad=True)], solo), StackedAdam)

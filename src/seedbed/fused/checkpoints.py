@@ -23,10 +23,10 @@ class StackCheckpoints(Checkpoints):
         self.progress: dict[int, dict[str, Any]] = {}  # epoch → checkpoint without tensors
 
     def state_dict(self) -> dict:
-        return {}
+        return {"progress": self.progress}
 
     def load_state_dict(self, state: dict) -> None:
-        pass
+        self.progress = state["progress"]
 
     def on_train_epoch_end(self, trainer, module) -> None:
         self.progress[trainer.current_epoch] = _without_tensors(dump(trainer))

@@ -147,6 +147,19 @@ class Stack(Supervised):
         for name in shown.keys() & metrics.keys():  # the best accuracy and the middle losses, for the progress bar
             self.trainer.callback_metrics[name] = shown[name](metrics[name])
 
+    # --- the stack's own resume point
+
+    KEPT = ("history", "wall_times", "diverged_at", "best_score", "best_epoch", "best", "final")
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["stack"] = {name: getattr(self, name) for name in self.KEPT}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        super().on_load_checkpoint(checkpoint)
+        for name, value in checkpoint["stack"].items():
+            setattr(self, name, value)
+
 
 def _distinct(parts: Sequence) -> list[tuple[object, Tensor]]:
     """Each distinct object with the indices of the members that have it."""
