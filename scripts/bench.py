@@ -145,7 +145,7 @@ def mlps(rounds: int = 3) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for init in inits:
             words = [f"init={init}", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"]
-            config = OmegaConf.to_container(compose("config", words), resolve=True)
+            config = OmegaConf.to_container(compose("config", [*words, "+trainer.limit_val_batches=0"]), resolve=True)
             configs += [{**config, "optim": {**config["optim"], "lr": (k + 1) / 100}} for k in range(20)]
     data = build_data(configs[0])
     x, y = data.train_dataloader().convert(data.digits.train[0]).flatten(1), data.digits.train[1]

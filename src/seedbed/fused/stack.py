@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from seedbed.fused.memory import keep_freed_memory
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import StackedOptimizer, stacked
 from seedbed.losses import Loss
@@ -55,6 +56,9 @@ class Stack(Supervised):
         return stacked(self.kind, self.defaults, list(self.net.stacked))
 
     # --- training
+
+    def on_fit_start(self) -> None:
+        keep_freed_memory()
 
     def _losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         output = self.net(x)  # [M, B, K]
