@@ -60,6 +60,18 @@ def test_stacked_net_puts_out_what_its_members_do(groups):
     torch.testing.assert_close(stack.eval()(x[0]), torch.stack([net(x[0]) for net in nets]))
 
 
+def test_batchnorm_statistics_are_each_members_own():
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()) for _ in range(3)]
+    stack = StackedNet(nets, 1)  # copies
+    for _ in range(3):
+        x = torch.randn(8, 1, 6, 6)
+        torch.testing.assert_close(stack.train()(x[None]), torch.stack([net.train()(x) for net in nets]))
+    for name, value in stack.stacked_state().items():
+        torch.testing.assert_close(value, torch.stack([net.state_dict()[name] for net in nets]))
+    torch.testing.assert_close(stack.eval()(x), torch.stack([net.eval()(x) for net in nets]))
+
+
 def test_plan_keeps_groups_equal_and_stacks_below_the_cap(composed):
     words = [("model=linear", "seed=0"), ("model=linear", "seed=1"), ("model=mlp", "seed=0")]
     kinds = [composed(*w)[0] for w in words]
