@@ -8,6 +8,7 @@ tensorboard --logdir outputs
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -67,11 +68,9 @@ def discard(folder: Path) -> None:
     """Remove what Hydra put into a folder in which nothing was trained; other things in it stay."""
     for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log"):
         path.unlink(missing_ok=True)
-    try:
+    with suppress(OSError):  # a folder that holds something else
         (folder / ".hydra").rmdir()
         folder.rmdir()
-    except OSError:
-        pass
 
 
 if __name__ == "__main__":
