@@ -24,7 +24,7 @@ log = logging.getLogger("seedbed")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> float:
+def main(cfg: DictConfig) -> float | None:
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     try:
@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> float:
         raise
 
 
-def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> float:
+def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> float | None:
     import_torch()
     from seedbed.build import Parts, build_data, build_trainer, hparams
     from seedbed.callbacks.checkpoints import Checkpoints
@@ -61,7 +61,7 @@ def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> f
     metrics = fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
     write_metrics(folder, {**metrics, "seed": config["seed"]})
     log.info(report(metrics, folder, alone))
-    return metrics[config["optimized_metric"]]
+    return metrics.get(config["optimized_metric"])
 
 
 def discard(folder: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from seedbed.callbacks.checkpoints import merit
 from seedbed.fused.memory import keep_freed_memory
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import StackedOptimizer, stacked
@@ -102,7 +103,7 @@ class Stack(Supervised):
         self.trainer.should_stop |= bool((self.diverged_at >= 0).all())
 
     def _keep_best(self) -> None:
-        score = self.metrics.get("val/accuracy")
+        score = merit(self.metrics)
         if score is not None:
             better = (score > self.best_score) & ((self.diverged_at < 0) | (self.diverged_at == self.current_epoch))
             self.best_score[better], self.best_epoch[better] = score[better], self.current_epoch
@@ -140,9 +141,12 @@ class Stack(Supervised):
     def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         x, y = batch
         output = self.net(x)
-        predicted = self.loss.predict(output.flatten(0, 1)).view(self.members, len(y))
-        sums = (self._loss_of_each(output, y, None) * len(y), (predicted == y).sum(1))
-        self._evaluated[:2] += torch.stack([s.cpu().double() for s in sums])
+        self._evaluated[0] += (self._loss_of_each(output, y, None) * len(y)).cpu().double()
+        if y.is_floating_point():
+            self._evaluated[1] = torch.nan
+        else:
+            predicted = self.loss.predict(output.flatten(0, 1)).view(self.members, len(y))
+            self._evaluated[1] += (predicted == y).sum(1).cpu()
         self._evaluated[2] += len(y)
 
     def _log(self, metrics: dict[str, Tensor]) -> None:
