@@ -81,7 +81,7 @@ RULES: dict[str, Rule] = {
     "data.root": optional(TEXT),
     "data.valid_fraction": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
     "data.noise_seed": integer(0),
-    "data.name": one_of("sin", "square", "step", "triangle", "chirp"),
+    "data.name": one_of("sin", "wave", "square", "step", "triangle"),
     "model.distance": one_of("l1", "l2"),
     "model.name": TEXT,
     "model.image_size": optional(integer(1)),

@@ -24,11 +24,11 @@ def roller_coaster(noise_seed: int = 0) -> Digits:
 
 # f on [−1, 1]
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sin": lambda x: (2 * math.pi * x).sin(),
+    "sin": lambda x: (math.pi * x).sin(),
+    "wave": lambda x: (2 * math.pi * x).sin(),
     "square": lambda x: x**2,
     "step": lambda x: (x > 0).float(),
     "triangle": lambda x: 1 - 2 * x.abs(),
-    "chirp": lambda x: (2 * math.pi * (x + 1) ** 2).cos(),
 }
 
 

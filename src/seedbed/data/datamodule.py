@@ -20,7 +20,8 @@ class DigitsModule(pl.LightningDataModule):
     """Serves the set that `source(**options)` returns.
 
     normalize: unit (pixels 0–1), symmetric ((x − 0.5)/0.5: −1 to 1) or standard ((x − mean)/std of the training set,
-    a channel at a time); what is no uint8 is no pixel and stays as it is. The order of the training data follows from `seed` and the epoch; validation keeps the set's.
+    a channel at a time); inputs that are no uint8 are no pixels and stay as they are. The order of the training data
+    follows from `seed` and the epoch; validation keeps the set's.
     """
 
     def __init__(

@@ -33,11 +33,13 @@ class Quadratic(nn.Module):
 def rectified_lines(in_shape: Sequence[int], num_outputs: int, lines: int = 8) -> nn.Module:
     """A sum of K rectified lines, Σ hᵢ·max(0, mᵢ·x + bᵢ) + c: near any function for K large enough.
 
-    The lines begin with slope ±1 and bend at places spread over (−1, 1). Source: Cybenko 1989; fast.ai part 1, lesson 3.
+    The lines begin with slopes 1 and −1 in turn and bend at places spread evenly over (−1, 1).
+    Source: Cybenko 1989; fast.ai part 1, lesson 3.
     """
     _require_numbers("rectified_lines", in_shape, num_outputs)
     slopes, heights = nn.Linear(1, lines), nn.Linear(lines, 1)
-    with torch.no_grad():
-        slopes.weight.copy_(slopes.weight.sign())
-        slopes.bias.uniform_(-1, 1)
+    index = torch.arange(lines)
+    slope, bend = 1.0 - 2 * (index % 2), (2 * index + 1) / lines - 1
+    slopes.weight.data.copy_(slope[:, None])
+    slopes.bias.data.copy_(-slope * bend)
     return nn.Sequential(slopes, nn.ReLU(), heights)
