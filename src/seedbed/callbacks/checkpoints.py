@@ -22,6 +22,8 @@ class Checkpoints(Checkpoint):
     Both load with `weights_only=True` and resume. A run that resumes from another folder takes its best.ckpt along.
     """
 
+    per_slice = True  # see Supervised
+
     def __init__(self, folder: str | Path, every: float = 5.0):
         self.folder, self.every = Path(folder), every
         self.best: dict | None = None  # the checkpoint to write as best.ckpt

@@ -19,7 +19,7 @@ def roller_coaster(noise_seed: int = 0) -> Digits:
     time = torch.arange(20.0)
     noise = torch.randn(20, generator=torch.Generator().manual_seed(noise_seed))
     points = (time[:, None], 3 * noise + 0.75 * (time - 9.5) ** 2 + 1)
-    return Digits(points, points, None, None)
+    return Digits(points, points, None, None, ("time (s)", "speed"))
 
 
 # f on [−1, 1]
@@ -37,4 +37,4 @@ def function(name: str = "sin", points: int = 256) -> Digits:
     ends = torch.linspace(-1, 1, points, dtype=torch.float64)
     middles = (ends[1:] + ends[:-1]) / 2
     train, valid = ((x[:, None].float(), FUNCTIONS[name](x).float()) for x in (ends, middles))
-    return Digits(train, valid, None, None)
+    return Digits(train, valid, None, None, ("x", f"{name}(x)"))

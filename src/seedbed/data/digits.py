@@ -24,6 +24,7 @@ class Digits:
     valid: Split
     test: Split | None
     classes: list[str] | None
+    axes: tuple[str, str] = ("x", "y")  # what input and target are, where they are numbers
 
     @property
     def shape(self) -> tuple[int, ...]:
