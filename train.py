@@ -7,6 +7,7 @@ tensorboard --logdir outputs
 """
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -66,8 +67,9 @@ def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> f
 
 
 def discard(folder: Path) -> None:
-    """Remove what Hydra put into a folder in which nothing was trained; other things in it stay."""
-    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log"):
+    """Remove what this process put into a folder in which nothing was trained; other things in it stay."""
+    events = folder.glob(f"events.out.tfevents.*.{os.getpid()}.*")
+    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log", *events):
         path.unlink(missing_ok=True)
     with suppress(OSError):  # a folder that holds something else
         (folder / ".hydra").rmdir()

@@ -77,7 +77,9 @@ class Parts:
         with _mistakes_of_the_user("model: "):
             pl.seed_everything(config["seed"], verbose=False)
             net = self._make(config["model"], partial=True)(data.digits.shape, num_outputs)
+        with _mistakes_of_the_user("init: "):
             self._make(config["init"], partial=True)(net, data.sample)
+        with _mistakes_of_the_user("model: "):
             if hasattr(net, "fit"):  # a model that learns from the training set as a whole, not by gradient
                 net.fit(data.train_in_order())
             return loss.finish(net), loss

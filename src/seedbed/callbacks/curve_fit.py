@@ -68,7 +68,7 @@ class CurveFit(pl.Callback):
 
         columns = min(4, len(fits))
         rows = -(-len(fits) // columns)
-        size = (5, 4) if len(fits) == 1 else (3.2 * columns, 2.7 * rows + 0.4)
+        size = (5, 4.3) if len(fits) == 1 else (3.2 * columns, 2.7 * rows + 0.6)
         figure = Figure(figsize=size, dpi=100, layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         x, y = self.points
@@ -77,11 +77,14 @@ class CurveFit(pl.Callback):
         for ax, fit in zip(axes.flat, fits, strict=False):
             ax.plot(x[:, 0], y, "o", color="tab:gray", markersize=4 if len(x) < 50 else 1.5, label="data")
             ax.plot(self.x[:, 0], fit.curve, color="tab:red", linewidth=2, label="fit")
-            ax.set(title=f"after step {fit.step:,}: loss {fit.loss:.4g}", ylim=(low - margin, high + margin))
-            ax.title.set_fontsize(10)
+            loss = f"{fit.loss:,.0f}" if fit.loss >= 1000 else f"{fit.loss:.3g}"
+            ax.set_title(f"after step {fit.step:,}: loss {loss}", fontsize=10)
+            ax.set_ylim(low - margin, high + margin)
         for ax in axes.flat[len(fits) :]:
             ax.set_axis_off()
+        for ax in axes.flat[max(0, len(fits) - columns) : len(fits)]:  # below them is nothing
+            ax.tick_params(labelbottom=True)
         figure.supxlabel(self.axes[0], fontsize=10)
         figure.supylabel(self.axes[1], fontsize=10)
-        axes[0, 0].legend(loc="best", fontsize=9)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=9)
         return figure

@@ -37,4 +37,4 @@ def function(name: str = "sin", points: int = 256) -> Digits:
     ends = torch.linspace(-1, 1, points, dtype=torch.float64)
     middles = (ends[1:] + ends[:-1]) / 2
     train, valid = ((x[:, None].float(), FUNCTIONS[name](x).float()) for x in (ends, middles))
-    return Digits(train, valid, None, None, ("x", f"{name}(x)"))
+    return Digits(train, valid, None, None, ("x", f"f(x), {name}"))
