@@ -123,7 +123,7 @@ RULES: dict[str, Rule] = {
     "callbacks.early_stopping.mode": one_of("min", "max"),
     "callbacks.early_stopping.patience": integer(0),
     "callbacks.early_stopping.min_delta": number(0),
-    "callbacks.curve_fit.every": integer(1),
+    "callbacks.curve_fit.pictures": integer(1),
     "callbacks.ema.decay": share(),
     "callbacks.ema.update_every_n_steps": integer(1),
     "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),

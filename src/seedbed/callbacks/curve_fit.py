@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,6 @@ import torch
 from torch import Tensor
 
 from seedbed.check import ConfigError
-
-PANELS = 12  # of curve_fit.png at most
 
 
 @dataclass
@@ -24,13 +23,14 @@ class Fit:
 
 
 class CurveFit(pl.Callback):
-    """A picture in TensorBoard after every `every` epochs, and curve_fit.png in the run's folder: the fit step by step.
+    """Pictures in TensorBoard as training goes on, and all of them as panels of curve_fit.png in the run's folder.
 
+    pictures: how many besides that of the beginning, evenly spread; one an epoch where there are fewer epochs.
     Raises ConfigError where the data is no function of one number.
     """
 
-    def __init__(self, every: int = 1):
-        self.every = every
+    def __init__(self, pictures: int = 10):
+        self.pictures = pictures
         self.fits: list[Fit] = []
 
     def setup(self, trainer, module, stage: str) -> None:
@@ -42,6 +42,7 @@ class CurveFit(pl.Callback):
         self.x = torch.linspace(*ends, 400)[:, None]
 
     def on_train_start(self, trainer, module) -> None:
+        self.every = math.ceil(trainer.max_epochs / self.pictures)  # epochs
         self._draw(trainer, module)
 
     def on_train_epoch_end(self, trainer, module) -> None:
@@ -50,9 +51,7 @@ class CurveFit(pl.Callback):
 
     def on_train_end(self, trainer, module) -> None:
         if trainer.is_global_zero:
-            last = len(self.fits) - 1
-            shown = sorted({round(i * last / (PANELS - 1)) for i in range(PANELS)})
-            self._figure([self.fits[i] for i in shown]).savefig(Path(trainer.logger.log_dir) / "curve_fit.png")
+            self._figure(self.fits).savefig(Path(trainer.logger.log_dir) / "curve_fit.png")
 
     @torch.no_grad()
     def _draw(self, trainer, module) -> None:
