@@ -75,7 +75,7 @@ def test_other_networks_are_refused(model, message):
         fixup(model((1, 28, 28), 2))
 
 
-@pytest.mark.slow  # 16 minutes' worth of steps in three: two epochs of a resnet18
+@pytest.mark.slow  # two epochs of a resnet18
 def test_fixup_trains_resnet18_to_within_a_point_of_the_one_with_batchnorm(fit):
     words = ["loss=cross_entropy", "optim=momentum", "optim.lr=0.1", "schedule=one_cycle", "trainer.max_epochs=1"]
     accuracies = [

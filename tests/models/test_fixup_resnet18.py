@@ -6,7 +6,7 @@ from torch import nn
 
 from seedbed.inits import layers
 from seedbed.models.convnet import resnet18
-from seedbed.models.fixup_resnet18 import Residual, fixup_resnet18
+from seedbed.models.fixup_resnet18 import RATE, Bias, Multiplier, Residual, fixup_resnet18
 
 
 @pytest.mark.parametrize(("channels", "outputs"), [(1, 2), (3, 10)])
@@ -27,12 +27,24 @@ def test_block_is_the_papers_formula(stride):
     scalars = [p for p in block.parameters() if p.numel() == 1]
     for p in scalars:
         nn.init.normal_(p)
-    b1, conv1, b2, _, b3, conv2, scale, b4 = block.branch
+    _, conv1, _, _, _, conv2, _, _ = block.branch
+    b1, b2, b3, b4 = (RATE * m.bias for m in block.branch if isinstance(m, Bias))
+    (scale,) = (1 + RATE * m.scale for m in block.branch if isinstance(m, Multiplier))
     x = torch.randn(2, 4, 6, 6)
-    branch = conv2(torch.relu(conv1(x + b1.bias) + b2.bias) + b3.bias) * scale.scale + b4.bias
-    shortcut = x if stride == 1 else block.shortcut[1](x + block.shortcut[0].bias)
+    branch = conv2(torch.relu(conv1(x + b1) + b2) + b3) * scale + b4
+    shortcut = x if stride == 1 else block.shortcut[1](x + RATE * block.shortcut[0].bias)
     torch.testing.assert_close(block(x), torch.relu(branch + shortcut))
     assert len(scalars) == 5 + (stride == 2)
+
+
+def test_scalars_begin_as_the_identity_and_move_at_a_tenth_of_the_learning_rate():
+    for module, before, gradient in ((Bias(), 0.0, 1.0), (Multiplier(), 1.0, 2.0)):
+        x = torch.tensor([2.0])
+        assert module(x).item() == 2
+        module(x).sum().backward()
+        torch.optim.SGD(module.parameters(), lr=0.5).step()
+        after = module(x).item() - 2 if before == 0 else module(x).item() / 2
+        assert after == pytest.approx(before - 0.1 * 0.5 * gradient, rel=1e-5)
 
 
 def test_activations_have_resnet18s_sizes():

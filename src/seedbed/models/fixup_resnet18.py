@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from seedbed.models.convnet import require_images
 
 
+# A number that enters as RATE·p moves with RATE² = a tenth of the learning rate under gradient descent, as the authors'
+# own code has it; with the whole of it, the network still says ½ after 194 steps of one-cycle at 0.1.
+RATE = 0.1**0.5
+
+
 class Bias(nn.Module):
     """One learned number, from 0, added everywhere."""
 
@@ -19,7 +24,7 @@ class Bias(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.bias
+        return x + RATE * self.bias
 
 
 class Multiplier(nn.Module):
@@ -27,10 +32,10 @@ class Multiplier(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
+        self.scale = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale
+        return x * (1 + RATE * self.scale)
 
 
 def _conv(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Conv2d:
