@@ -57,7 +57,7 @@ class Checkpoints(Checkpoint):
         self._write_if_due(trainer)
 
     def on_fit_end(self, trainer, module) -> None:
-        if trainer.max_epochs == 0:  # the only state there is
+        if trainer.max_epochs == 0 and not (self.folder / "best.ckpt").exists():  # the only state there is
             self.best = deepcopy(dump(trainer))
         self._write(trainer)
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from seedbed.models.convnet import require_images
 
-
 # A number that enters as RATE·p moves with RATE² = a tenth of the learning rate under gradient descent, as the authors'
 # own code has it; with the whole of it, the network still says ½ after 194 steps of one-cycle at 0.1.
 RATE = 0.1**0.5

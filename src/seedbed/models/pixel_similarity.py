@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from seedbed.models.convnet import require_images
+
 NORMS = {"l1": 1.0, "l2": 2.0}
 
 
@@ -20,6 +22,7 @@ class PixelSimilarity(nn.Module):
 
     def __init__(self, in_shape: Sequence[int], num_outputs: int, distance: str = "l1"):
         super().__init__()
+        require_images("pixel_similarity", in_shape)
         self.num_outputs, self.norm = num_outputs, NORMS[distance]
         self.register_buffer("means", torch.zeros(max(2, num_outputs), *in_shape))
 
