@@ -20,6 +20,7 @@ RANDOM = [
     inits.normal,
     inits.kaiming_normal,
     inits.kaiming_uniform,
+    inits.kaiming_scratch,
     inits.xavier_normal,
     inits.xavier_uniform,
     inits.orthogonal,
@@ -68,6 +69,38 @@ def test_kaiming_std_is_gain_over_the_root_of_the_fan(init, shape, a, mode, kind
 def test_kaiming_gain_to_the_printed_digits(a, gain):
     w = weights(inits.kaiming_uniform, "linear", a=a)  # 262,144 entries: the largest is within 1e-5 of the bound …
     assert f"{w.abs().max() * math.sqrt(FANS['linear'][0] / 3):.4f}" == gain  # … ±gain·√(3/fan)
+
+
+@pytest.mark.parametrize("kind", FANS)
+@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
+@pytest.mark.parametrize("a", [0.0, 1.0, math.sqrt(5)])
+@pytest.mark.parametrize("uniform", [False, True])
+def test_kaiming_from_scratch_gives_the_bits_of_pytorchs(kind, mode, a, uniform):
+    found = network(kind)
+    inits.kaiming_scratch(found, a=a, mode=mode, uniform=uniform)
+    (layer,) = inits.layers(network(kind))  # leaves the generator where the other network left it
+    (nn.init.kaiming_uniform_ if uniform else nn.init.kaiming_normal_)(layer.weight, a, mode)
+    assert torch.equal(next(inits.layers(found)).weight, layer.weight)
+
+
+@pytest.mark.parametrize("kind", FANS)
+def test_fans_are_channels_times_the_receptive_field(kind):
+    assert inits.fans(next(inits.layers(network(kind))).weight) == FANS[kind]
+
+
+@pytest.mark.parametrize(("a", "gain"), [(1.0, "1.0000"), (0.0, "1.4142"), (math.sqrt(5), "0.5774")])
+def test_kaiming_scratch_gain_to_the_printed_digits(a, gain):
+    w = weights(inits.kaiming_scratch, "linear", a=a, uniform=True)
+    assert f"{w.abs().max() * math.sqrt(FANS['linear'][0] / 3):.4f}" == gain
+
+
+def test_lecun_normal_with_selu_normalises_itself_through_32_layers():
+    torch.manual_seed(0)
+    blocks = [layer for _ in range(32) for layer in (nn.Linear(512, 512), nn.SELU())]
+    net = nn.Sequential(*blocks)
+    inits.lecun_normal(net)
+    out = net(torch.randn(512, 512))
+    assert abs(out.mean().item()) < 0.2 and 0.7 < out.var().item() < 1.4  # the fixed point of the paper: 0 and 1
 
 
 @pytest.mark.parametrize(("nonlinearity", "gain"), [("linear", 1), ("relu", math.sqrt(2)), ("tanh", 5 / 3)])

@@ -87,6 +87,7 @@ RULES: dict[str, Rule] = {
     "init.std": POSITIVE,
     "init.a": number(0),
     "init.gain": POSITIVE,
+    "init.uniform": BOOL,
     "init.mode": one_of("fan_in", "fan_out"),
     "init.nonlinearity": one_of("linear", "relu", "leaky_relu", "selu", "tanh", "sigmoid"),
     "optim.lr": POSITIVE,

@@ -6,8 +6,10 @@ layer in the order of `net.modules()`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 
@@ -43,6 +45,25 @@ def kaiming_normal(net: nn.Module, a: float = 0.0, mode: str = "fan_in", nonline
 def kaiming_uniform(net: nn.Module, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:
     """Uniform in ±gain·√(3/fan): the same std as kaiming_normal (He et al. 2015)."""
     _fill(net, lambda w: nn.init.kaiming_uniform_(w, a, mode, nonlinearity))
+
+
+def fans(weight: Tensor) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight [out, in, *receptive field]: channels × the receptive field's size."""
+    field = math.prod(weight.shape[2:])
+    return weight.shape[1] * field, weight.shape[0] * field
+
+
+@torch.no_grad()
+def kaiming_scratch(net: nn.Module, a: float = 0.0, mode: str = "fan_in", uniform: bool = False) -> None:
+    """kaiming_normal (or kaiming_uniform) written from scratch: std = gain/√fan, gain = √(2/(1+a²))."""
+
+    def fill(weight: Tensor) -> None:
+        fan = fans(weight)[mode == "fan_out"]
+        std = math.sqrt(2 / (1 + a**2)) / math.sqrt(fan)
+        bound = math.sqrt(3) * std  # a uniform in ±bound has std bound/√3
+        weight.uniform_(-bound, bound) if uniform else weight.normal_(0, std)
+
+    _fill(net, fill)
 
 
 def xavier_normal(net: nn.Module, gain: float = 1.0) -> None:
