@@ -1,4 +1,4 @@
-"""LSUV: an init that looks at data (an init is f(net, x=None, …): see inits.py)."""
+"""LSUV: an init, f(net, x, …) as in inits.py, that looks at data."""
 
 from __future__ import annotations
 

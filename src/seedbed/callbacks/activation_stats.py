@@ -25,7 +25,7 @@ SCALARS = {
 
 
 class ActivationStats(Callback):
-    """Records the layers at the training steps divisible by `every`, counted in batches from the run's first.
+    """Records the layers at the training steps divisible by `every`: batches, counted from the run's first, which is 0.
 
     For each layer and recorded step: mean, std and share near zero of the activations, mean and std of the gradients of
     the loss with respect to them (of the scaled loss, under precision 16-mixed) as scalars, and a histogram. At the end

@@ -52,7 +52,7 @@ class MemberCheckpoints:
     def write(self, folder: Path, i: int, optimizer: torch.optim.Optimizer) -> None:
         """Member i's two files; `optimizer` is what its solo run would have, over any parameters."""
         stack = self.stack
-        last_epoch = int(stack.diverged_at[i])
+        last_epoch = int(stack.ended_at[i])
         best_epoch, score = int(stack.best_epoch[i]), float(stack.best_score[i])
         callbacks = {Checkpoints.__qualname__: {"best_score": score, "best_epoch": best_epoch}}
         folder.mkdir(parents=True, exist_ok=True)

@@ -132,14 +132,14 @@ class FusedSweep:
         steps = [checkpoints.progress[epoch]["global_step"] for epoch in range(len(history))]
         for i, number in enumerate(piece.jobs):
             job = self.jobs[number]
-            diverged = int(stack.diverged_at[i])
-            epochs = diverged + 1 if diverged >= 0 else len(history)
+            ended = int(stack.ended_at[i])
+            epochs = ended + 1 if ended >= 0 else len(history)
             curves = [
                 (wall_time, step, {name: values[i] for name, values in epoch.items()})
                 for wall_time, step, epoch in zip(stack.wall_times, steps, history[:epochs], strict=False)
             ]
             metrics = {
-                "status": "diverged" if diverged >= 0 else "completed",
+                "status": "diverged" if stack.diverged[i] else "completed",
                 **{name: curves[-1][2][name] for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
                 **{name: values[i] for name, values in tested.items()},
                 "epochs": epochs,
