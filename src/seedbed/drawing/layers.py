@@ -59,7 +59,9 @@ def histogram_over_time(name: str, series: Series) -> Figure:
     colours = LogNorm(vmin=1e-4, vmax=1.0)
     mesh = top.pcolormesh(x, edges, np.maximum(share.T, 1e-9), norm=colours, cmap="magma", rasterized=True)
     mesh.cmap.set_under("black")
-    figure.colorbar(mesh, ax=top, label="share of activations", format=lambda share, _: f"{100 * share:g} %", extend="min")
+    figure.colorbar(
+        mesh, ax=top, label="share of activations", format=lambda share, _: f"{100 * share:g} %", extend="min"
+    )
     top.plot(series.steps, series.mean, color="cyan", lw=1.2, label="mean")
     for sign in (-1, 1):
         label = "mean ± std" if sign > 0 else None
