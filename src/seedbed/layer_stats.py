@@ -19,7 +19,7 @@ COLUMNS = ("mean", "std", "near_zero", "low", "high")
 
 @dataclass
 class Series:
-    """Statistics of one layer over T recorded steps, as arrays of float32.
+    """Statistics of one layer over T recorded steps, as arrays of float64.
 
     steps [T] int; mean, std, near_zero (a share), low, high [T] of the activations; counts [T, BINS] between low and
     high; gradient_mean, gradient_std [T] of the loss's gradient with respect to the activations.
@@ -95,9 +95,9 @@ class LayerStats:
         for name, rows in self._activations.items():
             if rows:
                 steps = [step for step, _ in rows]
-                values = torch.stack([row for _, row in rows]).cpu().numpy()
+                values = torch.stack([row for _, row in rows]).cpu().double().numpy()
                 missing = torch.full((2,), math.nan, device=rows[0][1].device)
-                back = torch.stack([self._gradients[name].get(step, missing) for step in steps]).cpu().numpy()
+                back = torch.stack([self._gradients[name].get(step, missing) for step in steps]).cpu().double().numpy()
                 columns = {column: values[:, i] for i, column in enumerate(COLUMNS)}
                 found[name] = Series(
                     np.array(steps),

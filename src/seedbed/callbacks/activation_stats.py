@@ -71,9 +71,8 @@ class ActivationStats(Callback):
         whole = {name: joined(parts) for name, parts in self._parts.items()}
         if whole:
             publish(trainer, "layers", overview(whole))
-        for name, series in tqdm(
-            whole.items(), "drawing layers", delay=2, leave=False, disable=not sys.stderr.isatty()
-        ):
+        often = {"mininterval": 0.1 if sys.stderr.isatty() else 10.0, "delay": 2.0}
+        for name, series in tqdm(whole.items(), "drawing layers", leave=False, **often):
             publish(trainer, f"layer_{name}", histogram_over_time(name, series))
 
 

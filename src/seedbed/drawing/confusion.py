@@ -28,10 +28,9 @@ def confusion(target: Tensor, predicted: Tensor, classes: Sequence[str]) -> Figu
     figure = Figure(figsize=(max(side + 1, 5.5), side + 0.5), dpi=100, layout="constrained")
     ax = figure.subplots()
     right = np.eye(c, dtype=bool)
-    mistakes = np.ma.masked_array(counts, right)
+    mistakes = np.ma.masked_array(counts, right)  # what is masked stays transparent
     ax.imshow(np.where(right, 1.0, np.nan), cmap="Greens", vmin=0, vmax=3)
-    shown = ax.imshow(mistakes, cmap="Reds", vmin=0, vmax=max(counts[~right].max(initial=0) * 1.4, 1))
-    shown.cmap.set_bad(alpha=0)
+    ax.imshow(mistakes, cmap="Reds", vmin=0, vmax=max(counts[~right].max(initial=0) * 1.4, 1))
     if c <= LABELLED:
         for i, j in np.ndindex(c, c):
             ax.text(j, i, counts[i, j] or "·", ha="center", va="center", fontsize=9)

@@ -85,10 +85,11 @@ def worst_mistakes(
         return grid(shown(images[:1]), [f"a {classes[target[0]]}, as it said"], "No mistakes on the validation set", 1)
     order = wrong[losses[wrong].argsort(descending=True, stable=True)][:MISTAKES]
     captions = []
+    between = ", " if max(map(len, classes)) < 4 else "\n"
     for i in order.tolist():
         said = int(predicted[i])
-        p = f"p = {probabilities[i, said]:.4f}"
-        captions.append(f"true {classes[target[i]]}, said {classes[said]}\n{p}\nloss {losses[i]:.3f}")
+        names = f"true {classes[target[i]]}{between}said {classes[said]}"
+        captions.append(f"{names}\np = {probabilities[i, said]:.4f}\nloss {losses[i]:.3f}")
     title = f"Worst {len(order)} of {len(wrong)} mistakes of the last weights on the validation set"
     note = "\n(p: the probability of what it said)"
     return grid(shown(images[order.to(images.device)]), captions, title + note, min(len(order), 8))

@@ -40,36 +40,30 @@ def spread(series: Series, edges: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.array(rows))
 
 
-def step_edges(steps: np.ndarray) -> np.ndarray:
-    """[T + 1]: a column of the picture lasts until the next recorded step."""
-    gap = steps[-1] - steps[-2] if len(steps) > 1 else 1
-    return np.append(steps, steps[-1] + gap)
-
-
 def histogram_over_time(name: str, series: Series) -> Figure:
     """Counts as colours (logarithmic), activation upwards, training to the right; the share near zero below it."""
+    from matplotlib import colormaps
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), dpi=100, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     counts, edges = rebinned(series)
-    x = step_edges(series.steps)
     share = counts / np.maximum(series.counts.sum(1), 1)[:, None]  # of the layer's activations at that step
-    colours = LogNorm(vmin=1e-4, vmax=1.0)
-    mesh = top.pcolormesh(x, edges, np.maximum(share.T, 1e-9), norm=colours, cmap="magma", rasterized=True)
-    mesh.cmap.set_under("black")
-    figure.colorbar(
-        mesh, ax=top, label="share of activations", format=lambda share, _: f"{100 * share:g} %", extend="min"
-    )
+    end = series.steps[-1] + (series.steps[-1] - series.steps[-2] if len(series.steps) > 1 else 1)
+    extent = (series.steps[0], end, edges[0], edges[-1])  # a column lasts until the next recorded step
+    colours = {"norm": LogNorm(vmin=1e-4, vmax=1.0), "cmap": colormaps["magma"].with_extremes(under="black")}
+    shown = top.imshow(np.maximum(share.T, 1e-9), origin="lower", extent=extent, aspect="auto", **colours)
+    label, form = "share of activations", lambda share, _: f"{100 * share:g} %"
+    figure.colorbar(shown, ax=top, label=label, format=form, extend="min")
     top.plot(series.steps, series.mean, color="cyan", lw=1.2, label="mean")
-    for sign in (-1, 1):
-        label = "mean ± std" if sign > 0 else None
-        top.plot(series.steps, series.mean + sign * series.std, color="cyan", lw=0.8, ls="--", label=label)
+    with np.errstate(invalid="ignore"):  # of a run that diverged
+        around = np.stack([series.mean - series.std, series.mean + series.std], 1)
+    top.plot(series.steps, around, color="cyan", lw=0.8, ls="--", label=["mean ± std", None])
     top.set(title=f"{name}: activations over training", ylabel="activation", ylim=(edges[0], edges[-1]))
     top.legend(loc="upper left", fontsize=8, framealpha=0.8)
     bottom.plot(series.steps, 100 * series.near_zero, color="tab:red")
-    bottom.set(ylim=(-3, 103), xlim=(x[0], x[-1]), xlabel="training step", ylabel=f"% near zero\n(|x| < {NEAR_ZERO})")
+    bottom.set(ylim=(-3, 103), xlim=extent[:2], xlabel="training step", ylabel=f"% near zero\n(|x| < {NEAR_ZERO})")
     bottom.grid(alpha=0.3)
     return figure
 

@@ -24,7 +24,7 @@ def publish(trainer, name: str, figure: Figure) -> None:
     path = Path(trainer.logger.log_dir, "pictures", f"{name}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png.getvalue())
-    width, height = (round(size * figure.dpi) for size in figure.get_size_inches())
+    width, height = figure.canvas.get_width_height()
     image = Summary.Image(encoded_image_string=png.getvalue(), width=width, height=height, colorspace=4)
     trainer.logger.experiment._get_file_writer().add_summary(
         Summary(value=[Summary.Value(tag=f"pictures/{name}", image=image)]), trainer.global_step
