@@ -75,8 +75,17 @@ class FusedSweep:
         data = self._data(stack)
         most = self._capacity(stack, data)
         pieces = [stack] if len(stack.jobs) <= most else self.stacks(most, stack.jobs)
-        for piece in pieces:
-            yield from self._train_piece(piece, self._data(piece))
+        while pieces:
+            piece = pieces.pop(0)
+            try:
+                yield from self._train_piece(piece, self._data(piece))
+            except torch.OutOfMemoryError:  # the capacity was an estimate
+                half = (len(piece.jobs) + 1) // 2
+                if half == len(piece.jobs):
+                    raise
+                log.info("%d runs do not fit into memory: split", len(piece.jobs))
+                torch.cuda.empty_cache()
+                pieces = self.stacks(half, piece.jobs) + pieces
 
     def _data(self, stack: StackPlan) -> DigitsModule:
         config = self.jobs[stack.jobs[0]].config
