@@ -70,10 +70,10 @@ class ActivationStats(Callback):
     def _draw(self, trainer) -> None:
         whole = {name: joined(parts) for name, parts in self._parts.items()}
         if whole:
-            publish(trainer, "layers", overview(whole))
+            publish(trainer, "activations", overview(whole))
         often = {"mininterval": 0.1 if sys.stderr.isatty() else 10.0, "delay": 2.0}
         for name, series in tqdm(whole.items(), "drawing layers", leave=False, **often):
-            publish(trainer, f"layer_{name}", histogram_over_time(name, series))
+            publish(trainer, f"activations/{name}", histogram_over_time(name, series))
 
 
 def joined(parts: list[Series]) -> Series:

@@ -76,8 +76,9 @@ def overview(layers: dict[str, Series]) -> Figure:
     figure = Figure(figsize=(11, 7), dpi=100, layout="constrained")
     axes = figure.subplots(2, 2, sharex=True).flatten()
     for i, (name, s) in enumerate(layers.items()):
+        gradient = np.where(s.gradient_std > 0, s.gradient_std, np.nan)  # 0 has no place on a logarithmic axis
         colour = colormaps["viridis"](i / max(len(layers) - 1, 1) * 0.92)
-        for ax, values in zip(axes, (s.mean, s.std, 100 * s.near_zero, s.gradient_std), strict=True):
+        for ax, values in zip(axes, (s.mean, s.std, 100 * s.near_zero, gradient), strict=True):
             ax.plot(s.steps, values, color=colour, lw=1.2, label=name)
     titles = ("mean of activations", "std of activations", f"% of activations near zero (|x| < {NEAR_ZERO})",
               "std of gradients of the loss by activations")  # fmt: skip
