@@ -49,6 +49,24 @@ def test_run_leaves_every_picture_as_file_and_in_tensorboard(fit, mnist_root, ex
         assert image.encoded_image_string == (run.folder / "pictures" / f"{name}.png").read_bytes()
 
 
+def test_coloured_pictures_of_any_size_are_drawn(fit, tmp_path):
+    for i in range(40):
+        folder = tmp_path / ("train" if i < 30 else "valid") / ("even", "odd name of a class")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(
+            folder / f"{i}.png"
+        )
+    overrides = ("data=image_folder", f"data.root={tmp_path}", "model=convnet", "trainer.max_epochs=1")
+    run = fit(*overrides, "callbacks=[pictures,activation_stats]", "loss=cross_entropy")
+    assert NAMES | {"activations"} == {path.stem for path in (run.folder / "pictures").iterdir()}
+    assert len(list((run.folder / "pictures/activations").iterdir())) == 7
+
+
+def test_run_with_nothing_left_to_train_has_its_pictures_but_no_schedule(fit):
+    run = fit("trainer.max_epochs=0", "callbacks=[pictures,activation_stats]")
+    assert {path.stem for path in (run.folder / "pictures").iterdir()} == NAMES - {"schedule"}
+
+
 def test_weights_are_drawn_at_the_start_after_every_n_epochs_and_at_the_end(fit):
     run = fit("trainer.max_epochs=5", "+trainer.limit_train_batches=5", callbacks=[Pictures(every=2)])
     logged = EventAccumulator(str(run.folder), size_guidance={"images": 0}).Reload()

@@ -62,7 +62,8 @@ def shown(images: Tensor) -> np.ndarray:
 
 def samples(images: Tensor, target: Tensor, classes: Sequence[str]) -> Figure:
     """Pictures from all over a set, in its order."""
-    chosen = torch.arange(0, len(target), max(1, len(target) // SAMPLES))[:SAMPLES].to(target.device)
+    n = min(SAMPLES, len(target))
+    chosen = torch.arange(n, device=target.device) * len(target) // n
     captions = [classes[k] for k in target[chosen].tolist()]
     return grid(shown(images[chosen]), captions, f"Samples of the {len(target)} training pictures, with labels", 10)
 
@@ -82,7 +83,7 @@ def worst_mistakes(
     """The wrong predictions of the greatest losses; probabilities [N, C]."""
     wrong = (target != predicted).nonzero()[:, 0]
     if not len(wrong):
-        return grid(shown(images[:1]), [f"a {classes[target[0]]}, as it said"], "No mistakes on the validation set", 1)
+        return grid(shown(images[:1]), [f"{classes[target[0]]}, as it said"], "No mistakes on the validation set", 1)
     order = wrong[losses[wrong].argsort(descending=True, stable=True)][:MISTAKES]
     captions = []
     between = ", " if max(map(len, classes)) < 4 else "\n"
