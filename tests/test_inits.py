@@ -137,6 +137,21 @@ def test_orthogonal_columns_or_rows_have_gram_matrix_gain_squared(layer, gain):
     torch.testing.assert_close(gram, gain**2 * torch.eye(len(gram), dtype=torch.double), rtol=0, atol=1e-5 * gain**2)
 
 
+@pytest.mark.parametrize("init", RANDOM)
+def test_channels_last_kernels_have_the_std_of_contiguous_ones(init):
+    net = network("conv").to(memory_format=torch.channels_last)
+    init(net)
+    w = net[0].weight
+    assert w.is_contiguous(memory_format=torch.channels_last)
+    assert w.std().item() == pytest.approx(weights(init, "conv").std().item(), rel=WITHIN)
+
+
+def test_orthogonal_gives_channels_last_kernels_the_same_numbers():
+    net = network("conv").to(memory_format=torch.channels_last)
+    inits.orthogonal(net)
+    assert torch.equal(net[0].weight.double(), weights(inits.orthogonal, "conv"))
+
+
 @pytest.mark.parametrize("std", [1.0, 0.01])
 def test_normal_draws_weights_and_biases_with_its_std(std):
     layer = nn.Linear(64, 20_000)

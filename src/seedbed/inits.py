@@ -83,9 +83,15 @@ def xavier_uniform(net: nn.Module, x: Tensor | None = None, gain: float = 1.0) -
     _fill(net, lambda w: nn.init.xavier_uniform_(w, gain))
 
 
+@torch.no_grad()
 def orthogonal(net: nn.Module, x: Tensor | None = None, gain: float = 1.0) -> None:
     """Orthogonal rows or columns, times gain (Saxe et al. 2013)."""
-    _fill(net, lambda w: nn.init.orthogonal_(w, gain))
+
+    def fill(weight: Tensor) -> None:
+        # PyTorch's fails on a channels-last kernel
+        weight.copy_(nn.init.orthogonal_(torch.empty_like(weight, memory_format=torch.contiguous_format), gain))
+
+    _fill(net, fill)
 
 
 def lecun_normal(net: nn.Module, x: Tensor | None = None) -> None:
