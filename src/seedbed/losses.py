@@ -28,6 +28,10 @@ class Loss(nn.Module):
         """Predicted class of each row: [B, K] → [B]."""
         return output.argmax(1)
 
+    def probabilities(self, output: Tensor) -> Tensor:
+        """What the output says of each class: [B, K] → [B, C] in 0–1."""
+        return output.softmax(1)  # of log-probabilities: the probabilities
+
 
 class TargetLoss(Loss):
     """A loss against numbers: the 0/1 target itself for two classes (K = 1), its one-hot row for more."""
@@ -39,6 +43,14 @@ class TargetLoss(Loss):
 
     def predict(self, output: Tensor) -> Tensor:
         return (output[:, 0] > self.threshold).long() if output.shape[1] == 1 else output.argmax(1)
+
+    def estimate(self, output: Tensor) -> Tensor:
+        """The output as the numbers in 0–1 that the loss compares with the target."""
+        return output.sigmoid()
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        p = self.estimate(output)
+        return torch.cat([1 - p, p], 1) if p.shape[1] == 1 else p
 
     def numbers(self, output: Tensor, target: Tensor) -> Tensor:
         """Class indices, or numbers, [B] as numbers of the output's shape [B, K]."""
@@ -62,16 +74,19 @@ class BCE(TargetLoss):
         return F.binary_cross_entropy_with_logits(output, self.numbers(output, target))
 
 
-class ErrorLoss(TargetLoss):
-    """A loss of the output itself (no sigmoid) against the 0/1 target, or against a number."""
+class RawTargetLoss(TargetLoss):
+    """Compares the output itself (no sigmoid) with the 0/1 target, or with a number."""
 
     threshold = 0.5
 
     def num_outputs(self, num_classes: int | None) -> int:
         return 1 if num_classes is None else super().num_outputs(num_classes)
 
+    def estimate(self, output: Tensor) -> Tensor:
+        return output.clamp(0, 1)
 
-class MSE(ErrorLoss):
+
+class MSE(RawTargetLoss):
     """Mean squared error."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -86,7 +101,7 @@ class RMSE(MSE):
         return mse.clamp_min(torch.finfo(mse.dtype).tiny).sqrt()
 
 
-class L1(ErrorLoss):
+class L1(RawTargetLoss):
     """Mean absolute error."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
