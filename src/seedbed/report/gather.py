@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,10 @@ def gather(sweeps: Sequence[Path], out: Path) -> list[Job]:
         parts.append(jobs)
     if len(sweeps) > 1:
         keys = dict.fromkeys(key for jobs in parts for job in jobs for key in job.values)
-        parts = [[_complete(job, sweep, keys) for job in jobs] for sweep, jobs in zip(sweeps, parts, strict=True)]
+        known: dict[Any, tuple[dict, dict]] = {}
+        parts = [
+            [_complete(job, sweep, keys, known) for job in jobs] for sweep, jobs in zip(sweeps, parts, strict=True)
+        ]
         parts = _told_apart(parts, _names(sweeps))
     prefixes = [os.path.relpath(sweep, out) for sweep in sweeps]
     found = [
@@ -60,31 +62,24 @@ def _hint(folder: Path) -> str:
     return f"; there are some in {inner[-1]}" if inner else ""
 
 
-def _complete(job: Job, sweep: Path, keys: Sequence[str]) -> Job:
+def _complete(job: Job, sweep: Path, keys: Sequence[str], known: dict[Any, tuple[dict, dict]]) -> Job:
     missing = [key for key in keys if key not in job.values]
     if not missing:
         return job
     # defaults depend on the group choices alone: one config speaks for all jobs that share them
-    groups = tuple(sorted((k, str(v)) for k, v in job.values.items() if "." not in k and k not in SEEDS))
-    config, choices = _defaults(sweep, groups, _Folder(f"{sweep}/{job.folder}"))
-    found = {key: _default(key, job.values, config, choices) for key in missing}
+    groups = (sweep, *sorted((k, str(v)) for k, v in job.values.items() if "." not in k and k not in SEEDS))
+    if groups not in known:
+        known[groups] = _composed(sweep / job.folder / ".hydra")
+    found = {key: _default(key, job.values, *known[groups]) for key in missing}
     return replace(job, values=job.values | {key: value for key, value in found.items() if value is not None})
 
 
-class _Folder(str):
-    """A path that does not count as a cache's key."""
-
-    __eq__ = lambda self, other: True  # noqa: E731
-    __hash__ = lambda self: 0  # noqa: E731
-
-
-@cache
-def _defaults(sweep: Path, groups: tuple, folder: _Folder) -> tuple[dict[str, Any], dict[str, Any]]:
+def _composed(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A job's composed config and its group choices; empty where a killed job left none."""
     found = []
     for name in ("config.yaml", "hydra.yaml"):
         try:
-            found.append(yaml.load(Path(folder, ".hydra", name).read_text("utf-8"), YAML) or {})
+            found.append(yaml.load((folder / name).read_text("utf-8"), YAML) or {})
         except FileNotFoundError:
             found.append({})
     return found[0], found[1].get("hydra", {}).get("runtime", {}).get("choices", {})

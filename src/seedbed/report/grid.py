@@ -109,7 +109,9 @@ def scale(values: Sequence[float]) -> str:
 def _seeds(jobs: Sequence[Job], keys: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """Names of the S repetitions and each job's, [N]: the values of the seeds' keys together."""
     shown = [tuple(job.values.get(key) for key in keys) for job in jobs]
-    order = sorted(set(shown), key=lambda seed: [(not isinstance(s, int | float), s if s is not None else "") for s in seed])
+    order = sorted(
+        set(shown), key=lambda seed: [(not isinstance(s, int | float), s if s is not None else "") for s in seed]
+    )
     code = {seed: n for n, seed in enumerate(order)}
     return [", ".join(map(str, seed)) for seed in order], np.array([code[seed] for seed in shown], dtype=int)
 

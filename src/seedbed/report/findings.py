@@ -1,0 +1,45 @@
+"""What came out of a sweep, in sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seedbed.report.effects import Effect, Pairs, intervals
+from seedbed.report.grid import Axis, Grid
+from seedbed.report.tables import SIGNIFICANT
+from seedbed.summary import figure, smaller_is_better
+
+
+def best(grid: Grid, by_seed: np.ndarray, ranking: np.ndarray) -> str:
+    """The best combination with its interval; `by_seed` [C, S]."""
+    c = int(ranking[0])
+    names = [f"{axis.key}={axis.names[v]}" for axis, v in zip(grid.axes, grid.combination_codes[c], strict=True)]
+    mean, half, n = (x[c] for x in intervals(by_seed))
+    seeds = f" ± {figure(half, mean)} over {n} seeds" if n > 1 else ", one seed: no interval"
+    return f"Best: {' '.join(names) or 'the one configuration'}, with {grid.metric} {figure(mean)}{seeds}."
+
+
+def of_key(grid: Grid, axis: Axis, effect: Effect | None, compared: Pairs | None) -> str:
+    """Which value of a key is best, and which others cannot be told from it."""
+    if effect is None or not np.isfinite(effect.mean[effect.paired]).sum() > 1:
+        return f"{axis.key}: no two values share combinations and seeds, so nothing is compared."
+    merit = np.where(effect.paired, effect.mean if smaller_is_better(grid.metric) else -effect.mean, np.inf)
+    top = int(np.nanargmin(merit))
+    text = f"{axis.key}: {axis.names[top]} is best on average ({figure(effect.mean[top])})"
+    if compared is None:
+        return f"{text}; {_why_not(grid, axis)}."
+    with_top = np.flatnonzero((compared.a == top) | (compared.b == top))
+    others = compared.a[with_top] + compared.b[with_top] - top
+    close = [axis.names[v] for v in np.sort(others[compared.holm[with_top] >= SIGNIFICANT])]
+    if not close:
+        return f"{text}, better than {'each of' if len(others) > 1 else ''} the {len(others)} other{'s' * (len(others) > 1)} " \
+               f"(p < 0.05).".replace("  ", " ")  # fmt: skip
+    listed = ", ".join(close) if len(close) <= 8 else f"{', '.join(close[:4])}, … {close[-1]} ({len(close)} values)"
+    apart = len(others) - len(close)
+    return f"{text}; not told apart from {listed}" + (f"; better than the other {apart} (p < 0.05)." if apart else ".")
+
+
+def _why_not(grid: Grid, axis: Axis) -> str:
+    if grid.num_seeds < 2:
+        return "one seed: no interval and no test"
+    return f"{len(axis.names)} values, too many or with too few common seeds to test pair by pair"

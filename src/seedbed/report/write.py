@@ -1,0 +1,225 @@
+"""A sweep's report.html and its pictures, from what the jobs left."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+
+from seedbed.report import findings, page, tables
+from seedbed.report.effects import MOST_COMPARED, Effect, effect, intervals, pairs
+from seedbed.report.events import curves
+from seedbed.report.gather import gather, optimized_metric
+from seedbed.report.grid import Axis, Grid, mean_table
+from seedbed.report.pictures import Picture
+from seedbed.summary import Job, figure, smaller_is_better, swept
+
+PICTURES = "report"  # the folder of the PNGs
+NOT_METRICS = {"seed", "lr"}
+MOST_CURVES = 4  # keys whose values get curves of their own
+METHOD = (
+    "Intervals are 95 % intervals of Student's t over the seeds. The mean of a value averages, seed by seed, over all other swept "
+    "values, taking only the combinations and seeds that every value of that key completed, so that a failed job does not shift a "
+    "comparison. Comparisons are two-sided paired t-tests: the same seed (and the same other values) on both sides, the "
+    "differences averaged to one number a seed. “p (Holm)” is corrected for all pairs of one key (Holm's "
+    "step-down), not across keys. With few seeds a real difference can be missed: not told apart does not mean equal."
+)
+
+
+def write_report(sweeps: Sequence[Path], out: Path, metric: str | None = None, say: Callable = print) -> Path:
+    """Reads the sweeps, writes report.html and report/*.png into `out`; the page's path.
+
+    `metric`: what is compared; None for what the sweep optimised. Raises ValueError for folders without jobs and
+    unknown metrics. `say` hears what is being done.
+    """
+    say(f"reading {', '.join(map(str, sweeps))}")
+    jobs = gather(sweeps, out)
+    metric, note = choose_metric(jobs, metric, optimized_metric(out / jobs[0].folder))
+    grid = Grid(jobs, metric)
+    say(f"{len(jobs):,} jobs; reading their curves")
+    lines = curves(str(out / job.folder) for job in jobs)
+    report = Report(grid, lines, out, say)
+    text = report.page(sweeps, note)
+    path = out / "report.html"
+    temporary = path.with_name("report.html.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def choose_metric(jobs: Sequence[Job], asked: str | None, optimised: str) -> tuple[str, str]:
+    """The metric, and a sentence where it is another than one would expect."""
+    known = [name for name in Counter(name for job in jobs for name in job.metrics if job.metric(name) is not None)]
+    known = [name for name in known if name not in NOT_METRICS and not isinstance(jobs[0].metrics.get(name), bool)]
+    if asked:
+        if asked not in known:
+            raise ValueError(f"no job has a {asked}; there are: {', '.join(known) or 'no metrics at all'}")
+        return asked, ""
+    if optimised in known or "val/loss" not in known:
+        return optimised, ""
+    return "val/loss", f"No job has a {optimised}: shown is val/loss."
+
+
+class Report:
+    """The parts of the page; pictures are drawn, saved and embedded one by one."""
+
+    def __init__(self, grid: Grid, lines: dict[str, np.ndarray], out: Path, say: Callable):
+        self.grid, self.lines, self.out, self.say = grid, lines, out, say
+        cells = {axis.key: grid.cells(axis) for axis in grid.axes}
+        self.effects = {key: None if c is None else effect(c) for key, c in cells.items()}
+        self.pairs = {key: None if c is None else pairs(c) for key, c in cells.items()}
+        count = len(grid.combination_codes)
+        flat = grid.combinations * grid.num_seeds + grid.seeds
+        self.by_seed = mean_table(flat, grid.numbers, (count, grid.num_seeds))  # [C, S]
+        mean, _, _ = intervals(self.by_seed)
+        merit = mean if smaller_is_better(grid.metric) else -mean
+        self.ranking = np.array([c for c in np.argsort(merit, kind="stable") if np.isfinite(merit[c])], dtype=int)
+
+    def page(self, sweeps: Sequence[Path], note: str) -> str:
+        sections = {
+            "Best": self._best,
+            "Effects": self._effects,
+            "Comparisons": self._comparisons,
+            "Two at once": self._heatmap,
+            "Curves": self._curves,
+            "All combinations": self._parallel,
+            "Not completed": self._not_completed,
+        }
+        made = {name: part for name, make in sections.items() if (part := make())}
+        parts = [self._head(sweeps, note)]
+        parts += [f"{page.heading(name)}\n{part}" for name, part in made.items()]
+        parts += [page.heading("How it is computed"), page.paragraph(METHOD, "note")]
+        return page.page(title(self.grid.jobs), parts, [*made, "How it is computed"])
+
+    def _head(self, sweeps: Sequence[Path], note: str) -> str:
+        grid = self.grid
+        constant = [f"{k}={grid.jobs[0].shown(k)}" for k in grid.jobs[0].values if k not in swept(grid.jobs)]
+        seeds = f"{grid.num_seeds} seeds" if grid.num_seeds > 1 else "one seed: no intervals and no comparisons"
+        facts = [
+            f"Jobs: {tables.statuses(grid.jobs)}; {seeds}.",
+            f"Metric: {grid.metric}, {'lower' if smaller_is_better(grid.metric) else 'higher'} is better. {note}".strip(),
+            f"Sweep: {', '.join(map(str, sweeps))}"
+            + (f"; in every job {' '.join(constant)}" if constant and len(grid.jobs) > 1 else ""),
+            *_code(grid.jobs),
+        ]
+        if missing := int(np.isnan(grid.numbers).sum()):
+            facts.append(f"{missing:,} of {len(grid.jobs):,} jobs have no {grid.metric} and are in no mean.")
+        if len(self.ranking):
+            facts.append(findings.best(grid, self.by_seed, self.ranking))
+            facts += [findings.of_key(grid, axis, self.effects[axis.key], self.pairs[axis.key]) for axis in grid.axes]
+        return page.points(facts)
+
+    def _best(self) -> str:
+        if not len(self.ranking):
+            return page.paragraph(f"No job has a {self.grid.metric}: there is nothing to compare.")
+        compared = pairs(self.by_seed[:, None]) if len(self.by_seed) <= MOST_COMPARED else None
+        found = tables.best_combinations(self.grid, self.by_seed, self.ranking, compared, 10)
+        best = page.table(tables.best_jobs(self.grid, 10), links=True)
+        return "\n".join([
+            page.paragraph("Combinations of the swept values, by their mean over seeds (the same seeds compared in pairs).", "note"),
+            page.table(found), page.paragraph("Single jobs.", "note"), best,
+        ]) if self.grid.axes else best  # fmt: skip
+
+    def _effects(self) -> str:
+        if not self.grid.axes or not len(self.ranking):
+            return ""
+        from seedbed.report.pictures import effects
+
+        parts = [self._picture(effects.draw(self.grid, self.effects))]
+        for axis in self.grid.axes:
+            if found := self.effects[axis.key]:
+                parts.append(page.table(tables.values(self.grid, axis, found, 20)))
+        return "\n".join(parts)
+
+    def _comparisons(self) -> str:
+        parts = []
+        for axis in self.grid.axes:
+            if found := self.pairs[axis.key]:
+                count = len(found.p)
+                sure = int((found.holm < tables.SIGNIFICANT).sum())
+                parts.append(f"<h3>{page.escape(axis.key)}</h3>")
+                parts.append(
+                    page.paragraph(
+                        f"{count:,} pair{'s' * (count > 1)}, paired t-test over the same seeds; {sure:,} with a corrected p below 0.05.",
+                        "note",
+                    )
+                )
+                parts.append(page.table(tables.comparisons(axis, self.grid.metric, found, 15)))
+        return "\n".join(parts)
+
+    def _heatmap(self) -> str:
+        if not len(self.ranking):
+            return ""
+        from seedbed.report.pictures import heatmaps
+
+        return self._picture(heatmaps.draw(self.grid, self.effects))
+
+    def _curves(self) -> str:
+        from seedbed.report.pictures import curves as drawing
+
+        grid, lines = self.grid, {tag: table for tag, table in self.lines.items() if np.isfinite(table).any()}
+        names = [", ".join(self._short_names(c)) or grid.metric for c in grid.combination_codes]
+        parts = [self._picture(drawing.draw_best(grid, self.ranking, names, lines))]
+        parts += [self._picture(drawing.draw_values(grid, a, self.effects[a.key], lines)) for a in self._strongest()]
+        return "\n".join(filter(None, parts))
+
+    def _strongest(self) -> list[Axis]:
+        """The keys with the largest effects, in their own order."""
+
+        def size(axis: Axis) -> float:
+            found = self.effects[axis.key]
+            return float(np.ptp(found.mean[np.isfinite(found.mean)])) if found and np.isfinite(found.mean).any() else 0
+
+        if len(self.grid.axes) < 2 and len(self.by_seed) <= 8:
+            return []  # the curves of the combinations are those
+        chosen = sorted(self.grid.axes, key=size, reverse=True)[:MOST_CURVES]
+        return [axis for axis in self.grid.axes if axis in chosen]
+
+    def _short_names(self, codes: np.ndarray) -> list[str]:
+        """Words alone, numbers with the last part of their key: mlp, lr 0.1."""
+        return [
+            axis.names[v] if axis.scale == "words" and not axis.names[v][:1].isdigit() and axis.names[v] not in ("true", "false", "null")
+            else f"{axis.key.split('.')[-1]} {axis.names[v]}"
+            for axis, v in zip(self.grid.axes, codes, strict=True)
+        ]  # fmt: skip
+
+    def _parallel(self) -> str:
+        if len(self.grid.combination_codes) < 3:
+            return ""
+        from seedbed.report.pictures import parallel
+
+        return self._picture(parallel.draw(self.grid))
+
+    def _not_completed(self) -> str:
+        found = tables.not_completed(self.grid)
+        return page.table(found, links=True) if found.rows else ""
+
+    def _picture(self, drawn: Picture | None) -> str:
+        if drawn is None:
+            return ""
+        self.say(f"drawing {drawn.name}.png")
+        stream = io.BytesIO()
+        drawn.figure.savefig(stream, format="png")
+        folder = self.out / PICTURES
+        folder.mkdir(exist_ok=True)
+        (folder / f"{drawn.name}.png").write_bytes(stream.getvalue())
+        return f"<h3>{page.escape(drawn.title)}</h3>" + page.picture(stream.getvalue(), drawn.title, drawn.caption)
+
+
+def title(jobs: Sequence[Job]) -> str:
+    keys = swept(jobs) if len(jobs) > 1 else []
+    return f"{' × '.join(keys) or 'One configuration'}: {len(jobs):,} job{'s' * (len(jobs) != 1)}"
+
+
+def _code(jobs: Sequence[Job]) -> list[str]:
+    """Which code ran, said loudly where it was not one."""
+    found = Counter(str(job.metrics.get("git")) for job in jobs if job.metrics.get("git"))
+    if not found:
+        return []
+    listed = ", ".join(f"{git} ({count:,} jobs)" for git, count in found.items())
+    return [f"Code: {next(iter(found))}."] if len(found) == 1 else [f"The jobs ran with different code: {listed}."]
