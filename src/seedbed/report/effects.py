@@ -39,8 +39,14 @@ class Pairs:
     holm: np.ndarray  # corrected for all pairs of the key
 
 
+def size(found: Effect | None) -> float:
+    """How far the means of a key's values lie apart."""
+    known = found.mean[np.isfinite(found.mean)] if found else np.zeros(0)
+    return float(np.ptp(known)) if len(known) else 0.0
+
+
 def complete_block(have: np.ndarray) -> np.ndarray:
-    """Of combinations × seeds [..., R, S] those that leave a full block: whole combinations or, if more, whole seeds."""
+    """Of combinations × seeds [..., R, S] those of a full block: whole combinations or, if more, whole seeds."""
     rows, columns = have.all(-1, keepdims=True), have.all(-2, keepdims=True)
     by_row, by_column = rows & np.ones_like(have), columns & np.ones_like(have)
     more_rows = by_row.sum((-1, -2), keepdims=True) >= by_column.sum((-1, -2), keepdims=True)

@@ -31,12 +31,16 @@ def of_key(grid: Grid, axis: Axis, effect: Effect | None, compared: Pairs | None
     with_top = np.flatnonzero((compared.a == top) | (compared.b == top))
     others = compared.a[with_top] + compared.b[with_top] - top
     close = [axis.names[v] for v in np.sort(others[compared.holm[with_top] >= SIGNIFICANT])]
-    if not close:
-        return f"{text}, better than {'each of' if len(others) > 1 else ''} the {len(others)} other{'s' * (len(others) > 1)} " \
-               f"(p < 0.05).".replace("  ", " ")  # fmt: skip
-    listed = ", ".join(close) if len(close) <= 8 else f"{', '.join(close[:4])}, … {close[-1]} ({len(close)} values)"
-    apart = len(others) - len(close)
-    return f"{text}; not told apart from {listed}" + (f"; better than the other {apart} (p < 0.05)." if apart else ".")
+    apart = [axis.names[v] for v in np.sort(others[compared.holm[with_top] < SIGNIFICANT])]
+    told = f"better than {_listed(apart)} (corrected p < 0.05)" if apart else ""
+    like = f"not told apart from {_listed(close)}" if close else ""
+    return f"{text}, {'; '.join(filter(None, (told, like)))}."
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) <= 6:
+        return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"{', '.join(names[:3])}, … {names[-1]} ({len(names)} values)"
 
 
 def _why_not(grid: Grid, axis: Axis) -> str:

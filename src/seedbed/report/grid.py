@@ -86,7 +86,9 @@ def _axis(jobs: Sequence[Job], key: str) -> Axis:
     code = {name: n for n, name in enumerate(names)}
     values = [found[name] for name in names]
     codes = np.array([code[job.shown(key)] for job in jobs])
-    return Axis(key, [name or "(none)" for name in names], values, scale(values) if numeric else "words", codes)
+    plain = [f"{value:.6g}" for value in values] if numeric else names  # ranges give 0.47000000000000003
+    names = [name or "(none)" for name in (plain if len(set(plain)) == len(names) else names)]
+    return Axis(key, names, values, scale(values) if numeric else "words", codes)
 
 
 def scale(values: Sequence[float]) -> str:

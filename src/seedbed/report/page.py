@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 from html import escape
+from urllib.parse import quote
 
 from seedbed.report.tables import Table
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1120px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em; margin-bottom: .2em; } h2 { font-size: 1.2em; margin: 2em 0 .4em; border-bottom: 1px solid #ddd; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
+body { max-width: 1120px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.5em; margin-bottom: .2em; }
+h2 { font-size: 1.2em; margin: 2em 0 .4em; border-bottom: 1px solid #ddd; }
 h3 { font-size: 1em; margin: 1.4em 0 .3em; }
 p, li { max-width: 60em; } .note, figcaption { color: #555; font-size: .9em; max-width: 66em; }
 figure { margin: .6em 0 1.6em; } img { max-width: 100%; height: auto; }
@@ -37,8 +40,16 @@ def heading(name: str) -> str:
     return f'<h2 id="{anchor(name)}">{escape(name)}</h2>'
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    return f"<p{f' class={kind}' if kind else ''}>{escape(text)}</p>"
+def paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+def note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def subheading(name: str) -> str:
+    return f"<h3>{escape(name)}</h3>"
 
 
 def points(texts: list[str]) -> str:
@@ -47,7 +58,8 @@ def points(texts: list[str]) -> str:
 
 def picture(png: bytes, name: str, caption: str) -> str:
     data = base64.b64encode(png).decode()
-    return f'<figure><img alt="{escape(name)}" src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+    image = f'<img alt="{escape(name)}" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def table(content: Table, links: bool = False) -> str:
@@ -59,20 +71,14 @@ def table(content: Table, links: bool = False) -> str:
         cells = [escape(cell) for cell in row]
         if links and "job" in content.header:
             at = content.header.index("job")
-            cells[at] = f'<a href="{escape(_address(row[at]))}/train.log">{cells[at]}</a>'
+            cells[at] = f'<a href="{escape(quote(row[at]))}/train.log">{cells[at]}</a>'
         lines.append(_row("td", cells, kinds, escaped=True))
-    more = paragraph(f"{content.left_out:,} more rows are left out.", "note") if content.left_out > 0 else ""
+    more = note(f"{content.left_out:,} more rows are left out.") if content.left_out > 0 else ""
     return f'<div class="wide"><table>{"".join(lines)}</table></div>{more}'
 
 
 def folded(summary: str, content: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
-
-
-def _address(folder: str) -> str:
-    from urllib.parse import quote
-
-    return quote(folder)
 
 
 def _row(tag: str, cells: list[str], kinds: list[str], escaped: bool = False) -> str:

@@ -63,22 +63,23 @@ def versus_best(best: int, compared: Pairs) -> dict[int, list[str]]:
 
 def best_jobs(grid: Grid, most: int) -> Table:
     merit = grid.numbers if smaller_is_better(grid.metric) else -grid.numbers
-    keys = [*(axis.key for axis in grid.axes), *grid.seed_keys]
-    others = [m for m in ("val/accuracy", "val/loss", "train/loss") if m != grid.metric]
-    others = [m for m in others if any(m in job.metrics for job in grid.jobs)]
-    having = [int(n) for n in np.argsort(merit, kind="stable") if np.isfinite(merit[n])]
-    rows = [
-        [
-            str(rank),
-            job.folder,
-            *map(job.shown, keys),
-            *(figure(job.metric(m)) for m in (grid.metric, *others)),
-            job.status,
-        ]
-        for rank, n in enumerate(having[:most], start=1)
-        for job in [grid.jobs[n]]
-    ]
-    return Table(["rank", "job", *keys, grid.metric, *others, "status"], rows, len(having) - len(rows))
+    metrics = [grid.metric, *(m for m in ("val/accuracy", "val/loss", "train/loss") if m != grid.metric)]
+    metrics = [m for m in metrics if any(m in job.metrics for job in grid.jobs)]
+    having = [n for n in np.argsort(merit, kind="stable").tolist() if np.isfinite(merit[n])]
+    rows = []
+    for rank, n in enumerate(having[:most], start=1):
+        job = grid.jobs[n]
+        rows.append([str(rank), job.folder, *_values(grid, n), *(figure(job.metric(m)) for m in metrics), job.status])
+    return Table(["rank", "job", *_keys(grid), *metrics, "status"], rows, len(having) - len(rows))
+
+
+def _keys(grid: Grid) -> list[str]:
+    return [*(axis.key for axis in grid.axes), *grid.seed_keys]
+
+
+def _values(grid: Grid, job: int) -> list[str]:
+    """A job's values of these keys."""
+    return [*(axis.names[axis.codes[job]] for axis in grid.axes), *map(grid.jobs[job].shown, grid.seed_keys)]
 
 
 def values(grid: Grid, axis: Axis, effect: Effect, most: int) -> Table:
@@ -101,26 +102,36 @@ def _best_values(grid: Grid, effect: Effect) -> list[int]:
 
 
 def comparisons(axis: Axis, metric: str, found: Pairs, most: int) -> Table:
-    """The better value of each pair first, the surest pairs first."""
+    """All pairs, the surest first; of more than `most` those with the best value, the closest first."""
     order = np.lexsort((found.p, found.holm))
+    if len(order) > most:
+        top = _top(found, metric)
+        order = np.array([k for k in order[::-1] if top in (found.a[k], found.b[k])])
     rows = []
     for k in order[:most]:
-        better, worse = (
-            (found.a[k], found.b[k]) if (found.mean[k] < 0) == smaller_is_better(metric) else (found.b[k], found.a[k])
-        )
-        sure = "yes" if found.holm[k] < SIGNIFICANT else "no"
-        rows.append([axis.names[better], axis.names[worse], figure(abs(found.mean[k])),
-                     _figure(found.half[k], found.mean[k]), str(found.seeds[k]), p_value(found.p[k]),
-                     p_value(found.holm[k]), sure])  # fmt: skip
+        a_better = (found.mean[k] < 0) == smaller_is_better(metric)
+        better, worse = (found.a[k], found.b[k]) if a_better else (found.b[k], found.a[k])
+        difference = [figure(abs(found.mean[k])), _figure(found.half[k], found.mean[k])]
+        tested = [p_value(found.p[k]), p_value(found.holm[k]), "yes" if found.holm[k] < SIGNIFICANT else "no"]
+        rows.append([axis.names[better], axis.names[worse], *difference, str(found.seeds[k]), *tested])
     header = ["better", "than", "by", "± 95 %", "seeds", "p", "p (Holm)", "below 0.05"]
-    return Table(header, rows, len(order) - len(rows))
+    return Table(header, rows, len(found.p) - len(rows))
+
+
+def _top(found: Pairs, metric: str) -> int:
+    """The value that is the better one most often."""
+    winners = np.where((found.mean < 0) == smaller_is_better(metric), found.a, found.b)
+    return int(np.bincount(winners).argmax())
 
 
 def not_completed(grid: Grid, most: int = MOST_ROWS) -> Table:
-    keys = [*(axis.key for axis in grid.axes), *grid.seed_keys]
-    jobs = [job for job in grid.jobs if job.status != "completed"]
-    rows = [[job.folder, job.status, *map(job.shown, keys), figure(job.metric(grid.metric))] for job in jobs[:most]]
-    return Table(["job", "status", *keys, grid.metric], rows, len(jobs) - len(rows))
+    jobs = [n for n, job in enumerate(grid.jobs) if job.status != "completed"]
+    rows = [
+        [job.folder, job.status, *_values(grid, n), figure(job.metric(grid.metric))]
+        for n in jobs[:most]
+        for job in [grid.jobs[n]]
+    ]
+    return Table(["job", "status", *_keys(grid), grid.metric], rows, len(jobs) - len(rows))
 
 
 def p_value(p: float) -> str:

@@ -12,21 +12,23 @@ import numpy as np
 from matplotlib import rc_context
 
 from seedbed.report import findings, page, tables
-from seedbed.report.effects import MOST_COMPARED, Effect, effect, intervals, pairs
+from seedbed.report.effects import effect, intervals, pairs, size
 from seedbed.report.events import curves
 from seedbed.report.gather import gather, optimized_metric
 from seedbed.report.grid import Axis, Grid, mean_table
 from seedbed.report.pictures import Picture
-from seedbed.summary import Job, figure, smaller_is_better, swept
+from seedbed.report.pictures.axes import STYLE
+from seedbed.summary import WORDS, Job, smaller_is_better, swept
 
 PICTURES = "report"  # the folder of the PNGs
 NOT_METRICS = {"seed", "lr"}
+MOST_PAIRS = 15  # rows a key
 MOST_CURVES = 4  # keys whose values get curves of their own
 METHOD = (
-    "Intervals are 95 % intervals of Student's t over the seeds. The mean of a value averages, seed by seed, over all other swept "
-    "values, taking only the combinations and seeds that every value of that key completed, so that a failed job does not shift a "
-    "comparison. Comparisons are two-sided paired t-tests: the same seed (and the same other values) on both sides, the "
-    "differences averaged to one number a seed. “p (Holm)” is corrected for all pairs of one key (Holm's "
+    "Intervals are 95 % intervals of Student's t over the seeds. The mean of a value averages, seed by seed, over all "
+    "other swept values, taking only the combinations and seeds that all values of that key have, so that a failed job "
+    "shifts no comparison. Comparisons are two-sided paired t-tests: the same seed and the same other values on both "
+    "sides, the differences averaged to one number a seed. “p (Holm)” is corrected for all pairs of one key (Holm's "
     "step-down), not across keys. With few seeds a real difference can be missed: not told apart does not mean equal."
 )
 
@@ -43,8 +45,8 @@ def write_report(sweeps: Sequence[Path], out: Path, metric: str | None = None, s
     grid = Grid(jobs, metric)
     say(f"{len(jobs):,} jobs; reading their curves")
     lines = curves(str(out / job.folder) for job in jobs)
-    report = Report(grid, lines, out, say)
-    text = report.page(sweeps, note)
+    with rc_context(STYLE):
+        text = Report(grid, lines, out, say).page(sweeps, note)
     path = out / "report.html"
     temporary = path.with_name("report.html.tmp")
     temporary.write_text(text, encoding="utf-8")
@@ -93,18 +95,19 @@ class Report:
         made = {name: part for name, make in sections.items() if (part := make())}
         parts = [self._head(sweeps, note)]
         parts += [f"{page.heading(name)}\n{part}" for name, part in made.items()]
-        parts += [page.heading("How it is computed"), page.paragraph(METHOD, "note")]
+        parts += [page.heading("How it is computed"), page.note(METHOD)]
         return page.page(title(self.grid.jobs), parts, [*made, "How it is computed"])
 
     def _head(self, sweeps: Sequence[Path], note: str) -> str:
         grid = self.grid
         constant = [f"{k}={grid.jobs[0].shown(k)}" for k in grid.jobs[0].values if k not in swept(grid.jobs)]
         seeds = f"{grid.num_seeds} seeds" if grid.num_seeds > 1 else "one seed: no intervals and no comparisons"
+        constant = f"; in every job {' '.join(constant)}" if constant and len(grid.jobs) > 1 else ""
+        better = "lower" if smaller_is_better(grid.metric) else "higher"
         facts = [
             f"Jobs: {tables.statuses(grid.jobs)}; {seeds}.",
-            f"Metric: {grid.metric}, {'lower' if smaller_is_better(grid.metric) else 'higher'} is better. {note}".strip(),
-            f"Sweep: {', '.join(map(str, sweeps))}"
-            + (f"; in every job {' '.join(constant)}" if constant and len(grid.jobs) > 1 else ""),
+            f"Metric: {grid.metric}, {better} is better. {note}".strip(),
+            f"Sweep: {', '.join(map(str, sweeps))}{constant}.",
             *_code(grid.jobs),
         ]
         if missing := int(np.isnan(grid.numbers).sum()):
@@ -117,39 +120,34 @@ class Report:
     def _best(self) -> str:
         if not len(self.ranking):
             return page.paragraph(f"No job has a {self.grid.metric}: there is nothing to compare.")
-        compared = pairs(self.by_seed[:, None]) if len(self.by_seed) <= MOST_COMPARED else None
-        found = tables.best_combinations(self.grid, self.by_seed, self.ranking, compared, 10)
         best = page.table(tables.best_jobs(self.grid, 10), links=True)
-        return "\n".join([
-            page.paragraph("Combinations of the swept values, by their mean over seeds (the same seeds compared in pairs).", "note"),
-            page.table(found), page.paragraph("Single jobs.", "note"), best,
-        ]) if self.grid.axes else best  # fmt: skip
+        if not self.grid.axes:
+            return best
+        compared = pairs(self.by_seed[:, None])
+        found = tables.best_combinations(self.grid, self.by_seed, self.ranking, compared, 10)
+        what = "Combinations of the swept values by their mean over seeds"
+        what += "; p: paired t-test against the best over the same seeds." if compared else "."
+        return f"{page.note(what)}{page.table(found)}{page.note('Single jobs; a link leads to the log.')}{best}"
 
     def _effects(self) -> str:
         if not self.grid.axes or not len(self.ranking):
             return ""
         from seedbed.report.pictures import effects
 
-        parts = [self._picture(effects.draw(self.grid, self.effects))]
-        for axis in self.grid.axes:
-            if found := self.effects[axis.key]:
-                parts.append(page.table(tables.values(self.grid, axis, found, 20)))
-        return "\n".join(parts)
+        found = {axis: self.effects[axis.key] for axis in self.grid.axes}
+        numbers = [page.table(tables.values(self.grid, axis, e, 100)) for axis, e in found.items() if e]
+        return self._picture(effects.draw(self.grid, self.effects)) + page.folded("The numbers", "".join(numbers))
 
     def _comparisons(self) -> str:
         parts = []
         for axis in self.grid.axes:
             if found := self.pairs[axis.key]:
-                count = len(found.p)
-                sure = int((found.holm < tables.SIGNIFICANT).sum())
-                parts.append(f"<h3>{page.escape(axis.key)}</h3>")
-                parts.append(
-                    page.paragraph(
-                        f"{count:,} pair{'s' * (count > 1)}, paired t-test over the same seeds; {sure:,} with a corrected p below 0.05.",
-                        "note",
-                    )
-                )
-                parts.append(page.table(tables.comparisons(axis, self.grid.metric, found, 15)))
+                count, sure = len(found.p), int((found.holm < tables.SIGNIFICANT).sum())
+                shown = "; shown are those with the best value" if count > MOST_PAIRS else ""
+                test = f"{count:,} pair{'s' * (count > 1)} over the same seeds, paired t-test: "
+                parts.append(page.subheading(axis.key))
+                parts.append(page.note(f"{test}{sure:,} with a corrected p below 0.05{shown}."))
+                parts.append(page.table(tables.comparisons(axis, self.grid.metric, found, MOST_PAIRS)))
         return "\n".join(parts)
 
     def _heatmap(self) -> str:
@@ -163,30 +161,17 @@ class Report:
         from seedbed.report.pictures import curves as drawing
 
         grid, lines = self.grid, {tag: table for tag, table in self.lines.items() if np.isfinite(table).any()}
-        names = [", ".join(self._short_names(c)) or grid.metric for c in grid.combination_codes]
+        names = [", ".join(short_names(grid, codes)) or "the jobs" for codes in grid.combination_codes]
         parts = [self._picture(drawing.draw_best(grid, self.ranking, names, lines))]
         parts += [self._picture(drawing.draw_values(grid, a, self.effects[a.key], lines)) for a in self._strongest()]
         return "\n".join(filter(None, parts))
 
     def _strongest(self) -> list[Axis]:
         """The keys with the largest effects, in their own order."""
-
-        def size(axis: Axis) -> float:
-            found = self.effects[axis.key]
-            return float(np.ptp(found.mean[np.isfinite(found.mean)])) if found and np.isfinite(found.mean).any() else 0
-
         if len(self.grid.axes) < 2 and len(self.by_seed) <= 8:
-            return []  # the curves of the combinations are those
-        chosen = sorted(self.grid.axes, key=size, reverse=True)[:MOST_CURVES]
+            return []  # the curves of the combinations are theirs
+        chosen = sorted(self.grid.axes, key=lambda axis: size(self.effects[axis.key]), reverse=True)[:MOST_CURVES]
         return [axis for axis in self.grid.axes if axis in chosen]
-
-    def _short_names(self, codes: np.ndarray) -> list[str]:
-        """Words alone, numbers with the last part of their key: mlp, lr 0.1."""
-        return [
-            axis.names[v] if axis.scale == "words" and not axis.names[v][:1].isdigit() and axis.names[v] not in ("true", "false", "null")
-            else f"{axis.key.split('.')[-1]} {axis.names[v]}"
-            for axis, v in zip(self.grid.axes, codes, strict=True)
-        ]  # fmt: skip
 
     def _parallel(self) -> str:
         if len(self.grid.combination_codes) < 3:
@@ -208,7 +193,13 @@ class Report:
         folder = self.out / PICTURES
         folder.mkdir(exist_ok=True)
         (folder / f"{drawn.name}.png").write_bytes(stream.getvalue())
-        return f"<h3>{page.escape(drawn.title)}</h3>" + page.picture(stream.getvalue(), drawn.title, drawn.caption)
+        return page.picture(stream.getvalue(), drawn.title, drawn.caption)
+
+
+def short_names(grid: Grid, codes: np.ndarray) -> list[str]:
+    """A combination for a legend: names alone, other values with the last part of their key: mlp, lr 0.1."""
+    pairs = [(axis.key.split(".")[-1], axis.names[v]) for axis, v in zip(grid.axes, codes, strict=True)]
+    return [name if name.isidentifier() and name not in WORDS else f"{key} {name}" for key, name in pairs]
 
 
 def title(jobs: Sequence[Job]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from seedbed.report.grid import Axis
 from seedbed.summary import smaller_is_better
@@ -32,9 +32,8 @@ DPI = 130
 
 def panels(rows: int, columns: int, width: float, height: float, **kwargs) -> tuple[Figure, np.ndarray]:
     """A figure with rows × columns axes of width × height inches."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=DPI)
-        return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=DPI)
+    return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
 
 def direction(metric: str) -> str:
@@ -72,7 +71,15 @@ def mark_values(ax: Axes, axis: Axis, names: Sequence[str] | None = None, most: 
 def is_log(numbers: np.ndarray) -> bool:
     """Whether positive numbers span so much that only logarithms show them."""
     numbers = numbers[np.isfinite(numbers)]
-    return len(numbers) > 1 and numbers.min() > 0 and numbers.max() > 30 * numbers.min()
+    return len(numbers) > 1 and numbers.min() > 0 and numbers.max() > 8 * numbers.min()
+
+
+def set_log(ax: Axes) -> None:
+    """A logarithmic y-axis with plain numbers."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def limits(numbers: np.ndarray, inside: np.ndarray, log: bool = False) -> tuple[float, float]:
@@ -91,6 +98,6 @@ def limits(numbers: np.ndarray, inside: np.ndarray, log: bool = False) -> tuple[
 
 def colours(axis: Axis | None, count: int) -> list:
     """Of a numeric key's values shades in their order, of words one colour each."""
-    if axis is not None and axis.scale != "words" or count > len(WORDS_COLOURS):
+    if (axis is not None and axis.scale != "words") or count > len(WORDS_COLOURS):
         return [colormaps["viridis"](x) for x in np.linspace(0.0, 0.88, count)]
     return list(WORDS_COLOURS[:count])

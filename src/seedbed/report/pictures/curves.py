@@ -7,7 +7,7 @@ import numpy as np
 from seedbed.report.effects import Effect, average, intervals
 from seedbed.report.grid import Axis, Grid, mean_table
 from seedbed.report.pictures import Picture
-from seedbed.report.pictures.axes import colours, is_log, limits, panels, thinned
+from seedbed.report.pictures.axes import colours, is_log, limits, panels, set_log, thinned
 
 MOST = 8  # curves in a panel
 
@@ -91,7 +91,7 @@ def _panels(lines: dict[str, np.ndarray], names: list[str], shades: list, key: s
             if np.isfinite(h).any():
                 ax.fill_between(x, y - h, y + h, color=shade, alpha=0.18, lw=0)
         if log:
-            ax.set_yscale("log")
+            set_log(ax)
         if np.isfinite(mean).any():
             ax.set_ylim(*limits(mean, mean, log))
         ax.set_title(tag)

@@ -9,7 +9,18 @@ import numpy as np
 from seedbed.report.effects import Effect
 from seedbed.report.grid import Axis, Grid, mean_table
 from seedbed.report.pictures import Picture
-from seedbed.report.pictures.axes import BEST, FAINT, INK, WRONG, direction, is_log, limits, mark_values, panels
+from seedbed.report.pictures.axes import (
+    BEST,
+    FAINT,
+    INK,
+    WRONG,
+    direction,
+    is_log,
+    limits,
+    mark_values,
+    panels,
+    set_log,
+)
 from seedbed.summary import smaller_is_better
 
 MANY = 20  # values from which a band is drawn, not bars
@@ -27,7 +38,7 @@ def draw(grid: Grid, effects: dict[str, Effect | None]) -> Picture:
     for ax, axis in zip(axes.flat, grid.axes, strict=False):
         _panel(ax, grid, axis, effects[axis.key])
         if log:
-            ax.set_yscale("log")
+            set_log(ax)
         ax.set_ylim(low, high)
     for ax in axes[:, 0]:
         ax.set_ylabel(direction(grid.metric))
@@ -40,34 +51,44 @@ def draw(grid: Grid, effects: dict[str, Effect | None]) -> Picture:
 def _panel(ax, grid: Grid, axis: Axis, effect: Effect | None) -> None:
     x = axis.positions
     many = len(x) > MANY
-    ax.plot(x[axis.codes], grid.numbers, ".", color=FAINT, ms=3, alpha=0.15 if len(grid.jobs) > 2000 else 0.4,
-            mew=0, rasterized=True)  # fmt: skip
+    size, alpha = (3 if many else 5), (0.15 if len(grid.jobs) > 2000 else 0.4)
+    ax.plot(x[axis.codes], grid.numbers, ".", color=FAINT, ms=size, alpha=alpha, mew=0, rasterized=True)
     _combinations(ax, grid, axis)
-    ax.set_title(axis.key)
-    missing = np.bincount(axis.codes[~np.isfinite(grid.numbers)], minlength=len(x))
-    if missing.any() and not many:
-        for n in np.flatnonzero(missing):
-            total = int((axis.codes == n).sum())
-            ax.annotate(f"{missing[n]} of {total}\nwithout", (x[n], 0.02), xycoords=("data", "axes fraction"), color=WRONG,
-                        fontsize=7, ha="center")  # fmt: skip
+    if not many:
+        _missing(ax, grid, axis)
     if effect is not None and (effect.paired.any() or not many):
-        if many:
-            ax.fill_between(x, effect.mean - effect.half, effect.mean + effect.half, color=INK, alpha=0.25, lw=0)
-            ax.plot(x, effect.mean, color=INK, lw=1.2)
-        else:
-            half = np.where(np.isfinite(effect.half), effect.half, 0)
-            ax.errorbar(x, effect.mean, half, fmt="none", ecolor=INK, elinewidth=2, capsize=4)
-            ax.plot(x[effect.paired], effect.mean[effect.paired], "o", color=INK, ms=6)
-            ax.plot(x[~effect.paired], effect.mean[~effect.paired], "o", color=INK, mfc="white", ms=6)
-            if axis.scale != "words":
-                ax.plot(x, effect.mean, color=INK, lw=1)
+        (_band if many else _bars)(ax, axis, effect)
         merit = effect.mean if smaller_is_better(grid.metric) else -effect.mean
         if np.isfinite(merit).sum() > 1:
             best = int(np.nanargmin(merit))
-            ax.plot(x[best], effect.mean[best], "o", color=BEST, ms=7 if not many else 5, zorder=5)
+            ax.plot(x[best], effect.mean[best], "o", color=BEST, ms=5 if many else 7, zorder=5)
     mark_values(ax, axis)
     if axis.scale == "words":
         ax.set_xlim(-0.5, len(x) - 0.5)
+
+
+def _missing(ax, grid: Grid, axis: Axis) -> None:
+    """How many jobs of a value have no metric, at its foot."""
+    counts = np.bincount(axis.codes[~np.isfinite(grid.numbers)], minlength=len(axis.names))
+    for n in np.flatnonzero(counts):
+        text = f"{counts[n]} of {(axis.codes == n).sum()}\nwithout"
+        place = (axis.positions[n], 0.02)
+        ax.annotate(text, place, xycoords=("data", "axes fraction"), color=WRONG, fontsize=7, ha="center")
+
+
+def _band(ax, axis: Axis, effect: Effect) -> None:
+    ax.fill_between(axis.positions, effect.mean - effect.half, effect.mean + effect.half, color=INK, alpha=0.25, lw=0)
+    ax.plot(axis.positions, effect.mean, color=INK, lw=1.2)
+
+
+def _bars(ax, axis: Axis, effect: Effect) -> None:
+    x, own = axis.positions, ~effect.paired
+    half = np.where(np.isfinite(effect.half), effect.half, 0)
+    ax.errorbar(x, effect.mean, half, fmt="none", ecolor=INK, elinewidth=2, capsize=4)
+    if axis.scale != "words":
+        ax.plot(x, effect.mean, color=INK, lw=1)
+    ax.plot(x[effect.paired], effect.mean[effect.paired], "o", color=INK, ms=6)
+    ax.plot(x[own], effect.mean[own], "o", color=INK, mfc="white", ms=6)
 
 
 def _combinations(ax, grid: Grid, axis: Axis) -> None:
@@ -83,16 +104,13 @@ def _combinations(ax, grid: Grid, axis: Axis) -> None:
 def _caption(grid: Grid, effects: dict[str, Effect | None], outside: int) -> str:
     seeds = grid.num_seeds
     bars = f"its 95 % interval over {seeds} seeds (Student's t)" if seeds > 1 else "no interval: there is one seed"
-    found = [
-        f"Blue: mean of a value, averaged over all other swept values (the same combinations and seeds for each), and {bars}",
-        "orange: the best value",
-        "grey dots: the jobs",
-    ]
+    over = " over all other swept values, the same combinations and seeds for each," if len(grid.axes) > 1 else ""
+    found = [f"Blue: mean of a value{over} and {bars}", "orange: the best value", "grey dots: the jobs"]
     if any(1 < grid.places(axis)[1] <= 30 and len(axis.names) <= MANY for axis in grid.axes):
         found.append("grey lines: single combinations of the other values, means over seeds")
     if any(e is not None and not e.paired.all() for e in effects.values()):
         found.append(
-            "hollow: the value's own jobs only, because the combinations it shares with the others are too few to compare"
+            "hollow: over the value's own jobs, because it shares too few combinations with the others to compare"
         )
     if any(e is None for e in effects.values()):
         found.append("dots without a mean: values that hardly two jobs share")

@@ -6,11 +6,12 @@ from itertools import combinations
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.patches import Rectangle
 
-from seedbed.report.effects import Effect
+from seedbed.report.effects import Effect, size
 from seedbed.report.grid import Axis, Grid, mean_table
 from seedbed.report.pictures import Picture
-from seedbed.report.pictures.axes import direction, panels, short, thinned
+from seedbed.report.pictures.axes import BEST, direction, panels, short, thinned
 from seedbed.summary import figure as in_figures
 from seedbed.summary import smaller_is_better
 
@@ -19,7 +20,7 @@ MOST = 6  # maps
 
 def draw(grid: Grid, effects: dict[str, Effect | None]) -> Picture | None:
     """A map a pair of keys, the pairs of the strongest keys first; of one key, it and the seed. None of no pair."""
-    axes = [axis for axis in sorted(grid.axes, key=lambda a: -_strength(effects[a.key])) if len(axis.names) <= 500]
+    axes = [axis for axis in sorted(grid.axes, key=lambda a: -size(effects[a.key])) if len(axis.names) <= 500]
     seed = Axis(" · ".join(grid.seed_keys), grid.seed_names, grid.seed_names, "words", grid.seeds)
     if len(axes) == 1 and grid.num_seeds > 1:
         axes.append(seed)
@@ -27,22 +28,16 @@ def draw(grid: Grid, effects: dict[str, Effect | None]) -> Picture | None:
     if not pairs:
         return None
     shown = pairs[:MOST]
-    columns = min(2, len(shown))
+    columns = min(3, len(shown))
     rows = -(-len(shown) // columns)
     tables = [_table(grid, *pair) for pair in shown]
     height = min(7.0, max(2.4, 1.2 + 0.32 * max(min(len(x.names), len(y.names), 16) for x, y in shown)))
-    figure, panel = panels(rows, columns, 5.6 if columns > 1 else 8.0, height)
+    figure, panel = panels(rows, columns, (8.0, 5.6, 4.2)[columns - 1], height)
     for ax, (a, b), table in zip(panel.flat, shown, tables, strict=False):
         _map(figure, ax, *((a, b, table.T) if len(a.names) > len(b.names) else (b, a, table)), grid.metric)
     for ax in panel.flat[len(shown) :]:
         ax.set_visible(False)
     return Picture("heatmap", "Two swept values at once", _caption(grid, shown, pairs, seed in axes, tables), figure)
-
-
-def _strength(effect: Effect | None) -> float:
-    """How far the means of a key's values lie apart."""
-    known = effect.mean[np.isfinite(effect.mean)] if effect else np.zeros(0)
-    return float(np.ptp(known)) if len(known) else -1.0
 
 
 def _table(grid: Grid, a: Axis, b: Axis) -> np.ndarray:
@@ -76,13 +71,8 @@ def _map(figure, ax, x: Axis, y: Axis, table: np.ndarray, metric: str) -> None:
             ax.text(column, row, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
     if len(known) and table.size > 1:
         row, column = np.unravel_index(np.nanargmin(table if smaller_is_better(metric) else -table), table.shape)
-        ax.add_patch(_frame(column, row))
-
-
-def _frame(column: int, row: int):
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="#d2691e", lw=2, clip_on=False)
+        frame = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=BEST, lw=2, clip_on=False)
+        ax.add_patch(frame)
 
 
 def _caption(grid: Grid, shown: list, pairs: list, with_seed: bool, tables: list[np.ndarray]) -> str:

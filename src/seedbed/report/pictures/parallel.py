@@ -20,10 +20,11 @@ NOWHERE = -0.12  # below the axis: no such metric
 def draw(grid: Grid) -> Picture:
     """Colour is the rank by the metric: a few bad runs would take all shades of its value."""
     count = len(grid.combination_codes)
-    metrics = [m for m in OTHERS if m != grid.metric and np.isfinite(grid.column(m)).any()][:2] + [grid.metric]
+    others = [m for m in OTHERS if m != grid.metric and np.isfinite(grid.column(m)).any()]
+    metrics = [*others[:2], grid.metric]
     columns = [_positions(axis, grid.combination_codes[:, n]) for n, axis in enumerate(grid.axes)]
     means = [mean_table(grid.combinations, grid.column(m), (count,)) for m in metrics]
-    ends = [_ends(values) for values in means]
+    ends = [_ends(values)[:: -1 if smaller_is_better(m) else 1] for m, values in zip(metrics, means, strict=True)]
     columns += [_scaled(values, *end) for values, end in zip(means, ends, strict=True)]
     points = np.stack(columns, axis=1)  # [C, K + metrics], 0 … 1
     merit = means[-1] if smaller_is_better(grid.metric) else -means[-1]
@@ -69,7 +70,7 @@ def _lines(figure, ax, points: np.ndarray, known: np.ndarray) -> None:
     ax.add_collection(LineCollection(paths, colors=shades, linewidths=widths, rasterized=len(points) > 300))
     if known.sum() > 1:
         scale = cm.ScalarMappable(Normalize(0, 1), "viridis")
-        bar = figure.colorbar(scale, ax=ax, pad=0.08, fraction=0.03)
+        bar = figure.colorbar(scale, ax=ax, pad=0.02, fraction=0.02, shrink=0.7)
         bar.set_ticks([0, 1], labels=["worst", "best"])
         bar.set_label("rank by the metric")
 
@@ -110,7 +111,7 @@ def _spread(y: np.ndarray) -> list[int]:
 def _caption(grid: Grid, count: int, missing: int) -> str:
     found = [
         f"A line is one of {count:,} combinations of the swept values, its metrics are means over seeds",
-        f"colour: rank by {direction(grid.metric)}; orange: the best",
+        f"the better end of a metric is up; colour: rank by {direction(grid.metric)}; orange: the best",
     ]
     if missing:
         found.append(f"red, ending below the axis: {missing:,} without the metric")
