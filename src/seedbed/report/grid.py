@@ -13,7 +13,7 @@ from seedbed.summary import SEEDS, Job, swept
 MOST_CELLS = 5_000_000  # of a table of values × other combinations × seeds
 
 
-@dataclass
+@dataclass(eq=False)
 class Axis:
     """A swept key with its V values in the order in which they are drawn."""
 
