@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP", help="folder of a sweep")
     parser.add_argument("--metric", help="what to compare, such as val/loss (default: what the sweep optimised)")
     parser.add_argument("--out", type=Path, help="folder to write into (default: the first sweep's)")
+    parser.add_argument("--by-sweep", action="store_true", help="compare several sweeps with each other")
     arguments = parser.parse_args()
     begin = time.perf_counter()
     say = Progress(begin)
@@ -28,7 +29,7 @@ def main() -> int:
     try:
         if arguments.out:
             out.mkdir(parents=True, exist_ok=True)
-        path = write_report(arguments.sweeps, out, arguments.metric, say)
+        path = write_report(arguments.sweeps, out, arguments.metric, arguments.by_sweep, say)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

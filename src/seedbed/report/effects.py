@@ -63,7 +63,7 @@ def effect(cells: np.ndarray) -> Effect:
     run = have.any(0)  # what some value has, taken for what was asked of each
     sound = have.sum((1, 2)) >= 0.5 * run.sum()
     kept = complete_block(have[sound].all(0)) if sound.any() else np.zeros_like(run)
-    paired = sound & kept.any()
+    paired = sound & kept.any() & (sound.sum() > 1)
     by_seed = average(cells, np.where(paired[:, None, None], kept, have))
     mean, half, _ = intervals(by_seed)
     return Effect(by_seed, mean, half, paired, kept)

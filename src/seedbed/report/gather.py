@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from seedbed.summary import SEEDS, YAML, Job, read
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
-def gather(sweeps: Sequence[Path], out: Path) -> list[Job]:
-    """All jobs, their folders relative to `out`, numbered through.
+def gather(sweeps: Sequence[Path], out: Path, by_sweep: bool = False) -> tuple[list[Job], int]:
+    """All jobs, their folders relative to `out`, and how many more were left out as another sweep's job again.
 
-    A key that only some commands name has, in the other jobs, the value of their config. Where two sweeps hold the
-    same configuration, the sweep itself becomes a key. Raises ValueError for a folder without jobs.
+    A key that only some commands name has, in the other jobs, the value of their config. `by_sweep`: the sweep is a key
+    itself, nothing is left out. Raises ValueError for a folder without jobs.
     """
     parts = []
     for sweep in sweeps:
@@ -28,21 +28,32 @@ def gather(sweeps: Sequence[Path], out: Path) -> list[Job]:
             raise ValueError(f"{sweep}: no such folder")
         if not (jobs := read(sweep)):
             raise ValueError(f"{sweep}: no jobs in this folder{_hint(sweep)}")
-        parts.append(jobs)
-    if len(sweeps) > 1:
-        keys = dict.fromkeys(key for jobs in parts for job in jobs for key in job.values)
-        known: dict[Any, tuple[dict, dict]] = {}
+        prefix = os.path.relpath(sweep, out)
+        parts.append([replace(job, folder=os.path.normpath(f"{prefix}/{job.folder}")) for job in jobs])
+    if len(sweeps) == 1:
+        return parts[0], 0
+    keys = dict.fromkeys(key for jobs in parts for job in jobs for key in job.values)
+    known: dict[Any, tuple[dict, dict]] = {}
+    parts = [[_complete(job, out, n, keys, known) for job in jobs] for n, jobs in enumerate(parts)]
+    if by_sweep:
         parts = [
-            [_complete(job, sweep, keys, known) for job in jobs] for sweep, jobs in zip(sweeps, parts, strict=True)
+            [replace(job, values={"sweep": name} | job.values) for job in jobs]
+            for name, jobs in zip(_names(sweeps), parts, strict=True)
         ]
-        parts = _told_apart(parts, _names(sweeps))
-    prefixes = [os.path.relpath(sweep, out) for sweep in sweeps]
-    found = [
-        replace(job, folder=os.path.normpath(f"{prefix}/{job.folder}"))
-        for prefix, jobs in zip(prefixes, parts, strict=True)
-        for job in jobs
-    ]
-    return found if len(sweeps) == 1 else [replace(job, number=n) for n, job in enumerate(found)]
+    found = [job for jobs in parts for job in jobs]
+    once = _once(found)
+    return [replace(job, number=n) for n, job in enumerate(once)], len(found) - len(once)
+
+
+def _once(jobs: list[Job]) -> list[Job]:
+    """The first job of each configuration, or the first that completed."""
+    keys = {key for job in jobs for key in job.values}
+    chosen: dict[tuple[str, ...], Job] = {}
+    for job in jobs:
+        key = tuple(job.shown(key) for key in keys)
+        if key not in chosen or (job.status == "completed" and chosen[key].status != "completed"):
+            chosen[key] = job
+    return list(chosen.values())
 
 
 def optimized_metric(folder: Path) -> str:
@@ -57,19 +68,19 @@ def optimized_metric(folder: Path) -> str:
 def _hint(folder: Path) -> str:
     """Where the user named a folder too high or too deep."""
     if (folder / ".hydra").is_dir():
-        return f"; it is a job itself, its sweep is {folder.resolve().parent}"
+        return "; it is a single run: name the folder that holds the runs"
     inner = sorted(path.parent.parent.parent for path in folder.glob("*/*/.hydra"))
     return f"; there are some in {inner[-1]}" if inner else ""
 
 
-def _complete(job: Job, sweep: Path, keys: Sequence[str], known: dict[Any, tuple[dict, dict]]) -> Job:
+def _complete(job: Job, out: Path, sweep: int, keys: Iterable[str], known: dict[Any, tuple[dict, dict]]) -> Job:
     missing = [key for key in keys if key not in job.values]
     if not missing:
         return job
     # defaults depend on the group choices alone: one config speaks for all jobs that share them
     groups = (sweep, *sorted((k, str(v)) for k, v in job.values.items() if "." not in k and k not in SEEDS))
     if groups not in known:
-        known[groups] = _composed(sweep / job.folder / ".hydra")
+        known[groups] = _composed(out / job.folder / ".hydra")
     found = {key: _default(key, job.values, *known[groups]) for key in missing}
     return replace(job, values=job.values | {key: value for key, value in found.items() if value is not None})
 
@@ -106,14 +117,3 @@ def _names(sweeps: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
-
-
-def _told_apart(parts: list[list[Job]], names: list[str]) -> list[list[Job]]:
-    keys = {key for jobs in parts for job in jobs for key in job.values}
-    seen = [{tuple(job.shown(key) for key in keys) for job in jobs} for jobs in parts]
-    if len(set().union(*seen)) == sum(map(len, seen)):
-        return parts
-    return [
-        [replace(job, values={"sweep": name} | job.values) for job in jobs]
-        for name, jobs in zip(names, parts, strict=True)
-    ]

@@ -22,6 +22,7 @@ from seedbed.summary import WORDS, Job, smaller_is_better, swept
 
 PICTURES = "report"  # the folder of the PNGs
 NOT_METRICS = {"seed", "lr"}
+FAR = 1000
 MOST_PAIRS = 15  # rows a key
 MOST_CURVES = 4  # keys whose values get curves of their own
 METHOD = (
@@ -33,20 +34,22 @@ METHOD = (
 )
 
 
-def write_report(sweeps: Sequence[Path], out: Path, metric: str | None = None, say: Callable = print) -> Path:
+def write_report(
+    sweeps: Sequence[Path], out: Path, metric: str | None = None, by_sweep: bool = False, say: Callable = print
+) -> Path:
     """Reads the sweeps, writes report.html and report/*.png into `out`; the page's path.
 
-    `metric`: what is compared; None for what the sweep optimised. Raises ValueError for folders without jobs and
-    unknown metrics. `say` hears what is being done.
+    `metric`: what is compared; None for what the sweep optimised. `by_sweep`: compare the sweeps with each other.
+    `say` hears what is being done. Raises ValueError for folders without jobs and unknown metrics.
     """
     say(f"reading {', '.join(map(str, sweeps))}")
-    jobs = gather(sweeps, out)
+    jobs, repeated = gather(sweeps, out, by_sweep)
     metric, note = choose_metric(jobs, metric, optimized_metric(out / jobs[0].folder))
-    grid = Grid(jobs, metric)
+    notes = [note, f"{repeated:,} jobs with the configuration of another sweep's job are left out." if repeated else ""]
     say(f"{len(jobs):,} jobs; reading their curves")
     lines = curves(str(out / job.folder) for job in jobs)
     with rc_context(STYLE):
-        text = Report(grid, lines, out, say).page(sweeps, note)
+        text = Report(Grid(jobs, metric), lines, out, say).page(sweeps, [note for note in notes if note])
     path = out / "report.html"
     temporary = path.with_name("report.html.tmp")
     temporary.write_text(text, encoding="utf-8")
@@ -82,7 +85,7 @@ class Report:
         merit = mean if smaller_is_better(grid.metric) else -mean
         self.ranking = np.array([c for c in np.argsort(merit, kind="stable") if np.isfinite(merit[c])], dtype=int)
 
-    def page(self, sweeps: Sequence[Path], note: str) -> str:
+    def page(self, sweeps: Sequence[Path], notes: list[str]) -> str:
         sections = {
             "Best": self._best,
             "Effects": self._effects,
@@ -93,12 +96,12 @@ class Report:
             "Not completed": self._not_completed,
         }
         made = {name: part for name, make in sections.items() if (part := make())}
-        parts = [self._head(sweeps, note)]
+        parts = [self._head(sweeps, notes)]
         parts += [f"{page.heading(name)}\n{part}" for name, part in made.items()]
         parts += [page.heading("How it is computed"), page.note(METHOD)]
         return page.page(title(self.grid.jobs), parts, [*made, "How it is computed"])
 
-    def _head(self, sweeps: Sequence[Path], note: str) -> str:
+    def _head(self, sweeps: Sequence[Path], notes: list[str]) -> str:
         grid = self.grid
         constant = [f"{k}={grid.jobs[0].shown(k)}" for k in grid.jobs[0].values if k not in swept(grid.jobs)]
         seeds = f"{grid.num_seeds} seeds" if grid.num_seeds > 1 else "one seed: no intervals and no comparisons"
@@ -106,12 +109,18 @@ class Report:
         better = "lower" if smaller_is_better(grid.metric) else "higher"
         facts = [
             f"Jobs: {tables.statuses(grid.jobs)}; {seeds}.",
-            f"Metric: {grid.metric}, {better} is better. {note}".strip(),
+            f"Metric: {grid.metric}, {better} is better.",
             f"Sweep: {', '.join(map(str, sweeps))}{constant}.",
             *_code(grid.jobs),
+            *notes,
         ]
         if missing := int(np.isnan(grid.numbers).sum()):
             facts.append(f"{missing:,} of {len(grid.jobs):,} jobs have no {grid.metric} and are in no mean.")
+        known = np.abs(grid.numbers[np.isfinite(grid.numbers)])
+        if len(known) and known.max() > FAR * np.median(known) > 0:
+            facts.append(
+                f"Some jobs' {grid.metric} is over {FAR:,} times the middle one's: means they are in say little."
+            )
         if len(self.ranking):
             facts.append(findings.best(grid, self.by_seed, self.ranking))
             facts += [findings.of_key(grid, axis, self.effects[axis.key], self.pairs[axis.key]) for axis in grid.axes]

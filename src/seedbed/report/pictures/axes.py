@@ -77,6 +77,9 @@ def is_log(numbers: np.ndarray) -> bool:
 def set_log(ax: Axes) -> None:
     """A logarithmic y-axis with plain numbers."""
     ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    if high > 1000 * low:
+        return
     ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
