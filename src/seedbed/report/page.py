@@ -73,7 +73,7 @@ def table(content: Table, links: bool = False) -> str:
             at = content.header.index("job")
             cells[at] = f'<a href="{escape(quote(row[at]))}/train.log">{cells[at]}</a>'
         lines.append(_row("td", cells, kinds, escaped=True))
-    more = note(f"{content.left_out:,} more rows are left out.") if content.left_out > 0 else ""
+    more = note(f"{content.left_out:,} more.") if content.left_out > 0 else ""
     return f'<div class="wide"><table>{"".join(lines)}</table></div>{more}'
 
 

@@ -27,6 +27,7 @@ STYLE = {
 }
 INK, FAINT, WRONG, BEST = "#1f4e79", "0.62", "#c0392b", "#d2691e"
 WORDS_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf")
+WHITE = {"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.5}  # behind text
 DPI = 130
 
 

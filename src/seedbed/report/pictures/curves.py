@@ -90,10 +90,10 @@ def _panels(lines: dict[str, np.ndarray], names: list[str], shades: list, key: s
             ax.plot(x, y, color=shade, lw=1.5, label=name, marker="o" if len(x) <= 12 else None, ms=3)
             if np.isfinite(h).any():
                 ax.fill_between(x, y - h, y + h, color=shade, alpha=0.18, lw=0)
-        if log:
-            set_log(ax)
         if np.isfinite(mean).any():
             ax.set_ylim(*limits(mean, mean, log))
+        if log:
+            set_log(ax)
         ax.set_title(tag)
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)

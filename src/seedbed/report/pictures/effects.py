@@ -13,6 +13,7 @@ from seedbed.report.pictures.axes import (
     BEST,
     FAINT,
     INK,
+    WHITE,
     WRONG,
     direction,
     is_log,
@@ -38,8 +39,10 @@ def draw(grid: Grid, effects: dict[str, Effect | None]) -> Picture:
     for ax, axis in zip(axes.flat, grid.axes, strict=False):
         _panel(ax, grid, axis, effects[axis.key])
         if log:
+            ax.set_ylim(low, high)
             set_log(ax)
-        ax.set_ylim(low, high)
+        else:
+            ax.set_ylim(low, high)
     for ax in axes[:, 0]:
         ax.set_ylabel(direction(grid.metric))
     for ax in axes.flat[len(grid.axes) :]:
@@ -58,7 +61,7 @@ def _panel(ax, grid: Grid, axis: Axis, effect: Effect | None) -> None:
         _missing(ax, grid, axis)
     if effect is not None and (effect.paired.any() or not many):
         (_band if many else _bars)(ax, axis, effect)
-        merit = effect.mean if smaller_is_better(grid.metric) else -effect.mean
+        merit = np.where(effect.paired, effect.mean if smaller_is_better(grid.metric) else -effect.mean, np.nan)
         if np.isfinite(merit).sum() > 1:
             best = int(np.nanargmin(merit))
             ax.plot(x[best], effect.mean[best], "o", color=BEST, ms=5 if many else 7, zorder=5)
@@ -73,7 +76,7 @@ def _missing(ax, grid: Grid, axis: Axis) -> None:
     for n in np.flatnonzero(counts):
         text = f"{counts[n]} of {(axis.codes == n).sum()}\nwithout"
         place = (axis.positions[n], 0.02)
-        ax.annotate(text, place, xycoords=("data", "axes fraction"), color=WRONG, fontsize=7, ha="center")
+        ax.annotate(text, place, xycoords=("data", "axes fraction"), color=WRONG, fontsize=7, ha="center", bbox=WHITE)
 
 
 def _band(ax, axis: Axis, effect: Effect) -> None:

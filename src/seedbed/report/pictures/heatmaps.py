@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import Rectangle
 
 from seedbed.report.effects import Effect, size
@@ -45,16 +46,10 @@ def _table(grid: Grid, a: Axis, b: Axis) -> np.ndarray:
 
 
 def _map(figure, ax, x: Axis, y: Axis, table: np.ndarray, metric: str) -> None:
-    """`table` [Y, X]; colours span what is not far worse than the rest, or few bad cells would take them all."""
-    known = table[np.isfinite(table)]
-    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
-    middle, extend = np.median(known) if len(known) else 0.0, "neither"
-    if smaller_is_better(metric) and high - middle > 4 * (middle - low):
-        high, extend = max(np.quantile(known, 0.75), middle + 2 * (middle - low)), "max"
-    elif not smaller_is_better(metric) and middle - low > 4 * (high - middle):
-        low, extend = min(np.quantile(known, 0.25), middle - 2 * (high - middle)), "min"
+    """`table` [Y, X]"""
+    norm, extend = _colours(table[np.isfinite(table)], smaller_is_better(metric))
     colour = colormaps["viridis_r" if smaller_is_better(metric) else "viridis"].with_extremes(bad="0.8")
-    image = ax.imshow(table, cmap=colour, vmin=low, vmax=high, aspect="auto", origin="lower", interpolation="nearest")
+    image = ax.imshow(table, cmap=colour, norm=norm, aspect="auto", origin="lower", interpolation="nearest")
     figure.colorbar(image, ax=ax, label=metric, extend=extend)
     ax.grid(False)
     for set_ticks, axis, most in ((ax.set_xticks, x, 12), (ax.set_yticks, y, 16)):
@@ -66,13 +61,27 @@ def _map(figure, ax, x: Axis, y: Axis, table: np.ndarray, metric: str) -> None:
     ax.set_ylabel(y.key)
     if table.size <= 100 and len(x.names) <= 9:
         for (row, column), value in np.ndenumerate(table):
-            text = in_figures(value) if np.isfinite(value) else "none"
-            dark = np.isfinite(value) and (value > (low + high) / 2) == smaller_is_better(metric)
+            text = (f"{value:.3g}" if abs(value) >= 100 else in_figures(value)) if np.isfinite(value) else "none"
+            dark = np.isfinite(value) and (norm(value) > 0.5) == smaller_is_better(metric)
             ax.text(column, row, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
-    if len(known) and table.size > 1:
+    if np.isfinite(table).any() and table.size > 1:
         row, column = np.unravel_index(np.nanargmin(table if smaller_is_better(metric) else -table), table.shape)
         frame = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=BEST, lw=2, clip_on=False)
         ax.add_patch(frame)
+
+
+def _colours(known: np.ndarray, smaller: bool) -> tuple[Normalize, str]:
+    """Colours span what is not far worse than the rest, or few bad cells would take them all; whether they go on."""
+    if not len(known):
+        return Normalize(0, 1), "neither"
+    low, middle, high = known.min(), np.median(known), known.max()
+    if low > 0 and high > 100 * low:
+        return LogNorm(low, high), "neither"
+    if smaller and high - middle > 4 * (middle - low):
+        return Normalize(low, max(np.quantile(known, 0.75), middle + 2 * (middle - low))), "max"
+    if not smaller and middle - low > 4 * (high - middle):
+        return Normalize(min(np.quantile(known, 0.25), middle - 2 * (high - middle)), high), "min"
+    return Normalize(low, high), "neither"
 
 
 def _caption(grid: Grid, shown: list, pairs: list, with_seed: bool, tables: list[np.ndarray]) -> str:

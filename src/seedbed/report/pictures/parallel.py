@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 
 from seedbed.report.grid import Axis, Grid, mean_table
 from seedbed.report.pictures import Picture
-from seedbed.report.pictures.axes import BEST, direction, panels, short, thinned
+from seedbed.report.pictures.axes import BEST, WHITE, direction, is_log, panels, short, thinned
 from seedbed.summary import figure as in_figures
 from seedbed.summary import smaller_is_better
 
@@ -24,15 +24,17 @@ def draw(grid: Grid) -> Picture:
     metrics = [*others[:2], grid.metric]
     columns = [_positions(axis, grid.combination_codes[:, n]) for n, axis in enumerate(grid.axes)]
     means = [mean_table(grid.combinations, grid.column(m), (count,)) for m in metrics]
-    ends = [_ends(values)[:: -1 if smaller_is_better(m) else 1] for m, values in zip(metrics, means, strict=True)]
-    columns += [_scaled(values, *end) for values, end in zip(means, ends, strict=True)]
+    logs = [is_log(values) for values in means]
+    scaled = [np.log(values) if log else values for values, log in zip(means, logs, strict=True)]
+    ends = [_ends(values, smaller_is_better(m)) for values, m in zip(scaled, metrics, strict=True)]
+    columns += [_scaled(values, *end) for values, end in zip(scaled, ends, strict=True)]
     points = np.stack(columns, axis=1)  # [C, K + metrics], 0 … 1
     merit = means[-1] if smaller_is_better(grid.metric) else -means[-1]
     order = np.argsort(-np.where(np.isfinite(merit), merit, np.inf), kind="stable")  # the best drawn last
     figure, axes = panels(1, 1, max(6.5, 1.9 * len(columns)), 4.2)
     ax = axes[0, 0]
     _lines(figure, ax, points[order], np.isfinite(merit[order]))
-    _scales(ax, grid.axes, metrics, ends)
+    _scales(ax, grid.axes, metrics, ends, logs)
     missing = int((~np.isfinite(merit)).sum())
     return Picture("parallel", "All combinations", _caption(grid, count, missing), figure)
 
@@ -43,9 +45,11 @@ def _positions(axis: Axis, codes: np.ndarray) -> np.ndarray:
     return (x[codes] - x.min()) / (np.ptp(x) or 1)
 
 
-def _ends(values: np.ndarray) -> tuple[float, float]:
+def _ends(values: np.ndarray, smaller: bool) -> tuple[float, float]:
+    """What stands at the foot and at the head of a metric's axis: the better end is up."""
     known = values[np.isfinite(values)]
-    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    return (high, low) if smaller else (low, high)
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -75,26 +79,22 @@ def _lines(figure, ax, points: np.ndarray, known: np.ndarray) -> None:
         bar.set_label("rank by the metric")
 
 
-def _scales(ax, keys: list[Axis], metrics: list[str], ends: list[tuple[float, float]]) -> None:
+def _scales(ax, keys: list[Axis], metrics: list[str], ends: list[tuple[float, float]], logs: list[bool]) -> None:
     ax.set_xlim(-0.15, len(keys) + len(metrics) - 0.6)
     ax.axis("off")
-    label = {
-        "fontsize": 8,
-        "va": "center",
-        "bbox": {"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.5},
-        "zorder": 6,
-    }
+    label = {"fontsize": 8, "va": "center", "bbox": WHITE, "zorder": 6}
     for n, axis in enumerate(keys):
         ax.plot([n, n], [0, 1], color="0.3", lw=1, zorder=5)
         y = _positions(axis, np.arange(len(axis.names)))
         for k in _spread(y):
             ax.text(n + 0.03, y[k], short(axis.names[k], 16), **label)
         ax.text(n, 1.1, axis.key, ha="center", fontsize=9, weight="bold")
-    for n, (metric, (low, high)) in enumerate(zip(metrics, ends, strict=True), start=len(keys)):
+    for n, (metric, (low, high), log) in enumerate(zip(metrics, ends, logs, strict=True), start=len(keys)):
         last = n == len(keys) + len(metrics) - 1
         ax.plot([n, n], [0, 1], color=BEST if last else "0.3", lw=2 if last else 1, zorder=5)
         for part in (0, 0.25, 0.5, 0.75, 1):
-            ax.text(n + 0.03, part, in_figures(low + part * (high - low)), **label)
+            value = low + part * (high - low)
+            ax.text(n + 0.03, part, in_figures(float(np.exp(value)) if log else value), **label)
         ax.text(n, 1.1, metric, ha="center", fontsize=9, weight="bold")
     ax.set_ylim(-0.2, 1.2)
 
