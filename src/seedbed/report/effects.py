@@ -53,16 +53,15 @@ def complete_block(have: np.ndarray) -> np.ndarray:
     return np.where(more_rows, by_row, by_column)
 
 
-def effect(cells: np.ndarray) -> Effect:
-    """Means over seeds of `cells` [V, R, S].
+def effect(cells: np.ndarray, ran: np.ndarray) -> Effect:
+    """Means over seeds of `cells` [V, R, S], NaN where a job lacks the metric; `ran`: where there is a job.
 
     A value of which more than half the jobs lack the metric would leave the others little to share: it and, where
     nothing is shared, every value stands for its own jobs.
     """
     have = np.isfinite(cells)
-    run = have.any(0)  # what some value has, taken for what was asked of each
-    sound = have.sum((1, 2)) >= 0.5 * run.sum()
-    kept = complete_block(have[sound].all(0)) if sound.any() else np.zeros_like(run)
+    sound = (have.sum((1, 2)) >= 0.5 * ran.sum((1, 2))) & have.any((1, 2))
+    kept = complete_block(have[sound].all(0)) if sound.any() else np.zeros(cells.shape[1:], dtype=bool)
     paired = sound & kept.any() & (sound.sum() > 1)
     by_seed = average(cells, np.where(paired[:, None, None], kept, have))
     mean, half, _ = intervals(by_seed)

@@ -56,8 +56,8 @@ class Grid:
         codes, place = _unique(np.array(others, dtype=int).reshape(len(others), len(self.jobs)))
         return place, len(codes)
 
-    def cells(self, axis: Axis) -> np.ndarray | None:
-        """The metric as [V values, R combinations of the other keys, S seeds], NaN where there is none.
+    def cells(self, axis: Axis) -> tuple[np.ndarray, np.ndarray] | None:
+        """The metric as [V values, R combinations of the other keys, S seeds], NaN where there is none, and what ran.
 
         None for what is no grid: random search, where hardly any two jobs share a value.
         """
@@ -65,7 +65,9 @@ class Grid:
         shape = (len(axis.names), count, self.num_seeds)
         if np.prod(shape, dtype=float) > max(MOST_CELLS, 20 * len(self.jobs)):
             return None
-        return mean_table(np.ravel_multi_index((axis.codes, place, self.seeds), shape), self.numbers, shape)
+        flat = np.ravel_multi_index((axis.codes, place, self.seeds), shape)
+        ran = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape) > 0
+        return mean_table(flat, self.numbers, shape), ran
 
 
 def mean_table(flat: np.ndarray, numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

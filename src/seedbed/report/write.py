@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import rc_context
 
 from seedbed.report import findings, page, tables
-from seedbed.report.effects import effect, intervals, pairs, size
+from seedbed.report.effects import Effect, Pairs, effect, intervals, pairs, size
 from seedbed.report.events import curves
 from seedbed.report.gather import gather, optimized_metric
 from seedbed.report.grid import Axis, Grid, mean_table
@@ -75,9 +75,12 @@ class Report:
 
     def __init__(self, grid: Grid, lines: dict[str, np.ndarray], out: Path, say: Callable):
         self.grid, self.lines, self.out, self.say = grid, lines, out, say
-        cells = {axis.key: grid.cells(axis) for axis in grid.axes}
-        self.effects = {key: None if c is None else effect(c) for key, c in cells.items()}
-        self.pairs = {key: None if c is None else pairs(c) for key, c in cells.items()}
+        self.effects: dict[str, Effect | None] = {}  # None for what is no grid
+        self.pairs: dict[str, Pairs | None] = {}
+        for axis in grid.axes:
+            cells = grid.cells(axis)
+            self.effects[axis.key] = None if cells is None else effect(*cells)
+            self.pairs[axis.key] = None if cells is None else pairs(cells[0])
         count = len(grid.combination_codes)
         flat = grid.combinations * grid.num_seeds + grid.seeds
         self.by_seed = mean_table(flat, grid.numbers, (count, grid.num_seeds))  # [C, S]
@@ -118,9 +121,7 @@ class Report:
             facts.append(f"{missing:,} of {len(grid.jobs):,} jobs have no {grid.metric} and are in no mean.")
         known = np.abs(grid.numbers[np.isfinite(grid.numbers)])
         if len(known) and known.max() > FAR * np.median(known) > 0:
-            facts.append(
-                f"Some jobs' {grid.metric} is over {FAR:,} times the middle one's: means they are in say little."
-            )
+            facts.append(f"Some jobs' {grid.metric} is over {FAR:,} times the median: means they are in say little.")
         if len(self.ranking):
             facts.append(findings.best(grid, self.by_seed, self.ranking))
             facts += [findings.of_key(grid, axis, self.effects[axis.key], self.pairs[axis.key]) for axis in grid.axes]

@@ -13,7 +13,6 @@ from seedbed.report.pictures.axes import (
     BEST,
     FAINT,
     INK,
-    WHITE,
     WRONG,
     direction,
     is_log,
@@ -71,12 +70,12 @@ def _panel(ax, grid: Grid, axis: Axis, effect: Effect | None) -> None:
 
 
 def _missing(ax, grid: Grid, axis: Axis) -> None:
-    """How many jobs of a value have no metric, at its foot."""
+    """How many jobs of a value have no metric, above it."""
     counts = np.bincount(axis.codes[~np.isfinite(grid.numbers)], minlength=len(axis.names))
     for n in np.flatnonzero(counts):
         text = f"{counts[n]} of {(axis.codes == n).sum()}\nwithout"
-        place = (axis.positions[n], 0.02)
-        ax.annotate(text, place, xycoords=("data", "axes fraction"), color=WRONG, fontsize=7, ha="center", bbox=WHITE)
+        place = (axis.positions[n], 1.0)
+        ax.annotate(text, place, xycoords=("data", "axes fraction"), color=WRONG, fontsize=7, ha="center", va="bottom")
 
 
 def _band(ax, axis: Axis, effect: Effect) -> None:
