@@ -56,13 +56,17 @@ def _once(jobs: list[Job]) -> list[Job]:
     return list(chosen.values())
 
 
-def optimized_metric(folder: Path) -> str:
-    """The metric that a job's sweep optimised, from its config."""
-    try:
-        match = re.search(r"^optimized_metric: (\S+)", (folder / ".hydra" / "config.yaml").read_text("utf-8"), re.M)
-    except FileNotFoundError:
-        match = None
-    return match[1] if match else "val/accuracy"
+def optimized_metric(jobs: Sequence[Job], out: Path) -> str:
+    """The metric that the sweep optimised, from the first config that a job left."""
+    for job in jobs:
+        try:
+            text = (out / job.folder / ".hydra" / "config.yaml").read_text("utf-8")
+        except FileNotFoundError:
+            continue
+        if match := re.search(r"^optimized_metric: (\S+)", text, re.MULTILINE):
+            return match[1]
+        break
+    return "val/accuracy"
 
 
 def _hint(folder: Path) -> str:

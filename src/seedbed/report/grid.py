@@ -10,7 +10,7 @@ import numpy as np
 
 from seedbed.summary import SEEDS, Job, swept
 
-MOST_CELLS = 5_000_000  # of a table of values × other combinations × seeds
+SPARSEST = 20  # cells a job in a table of values × other combinations × seeds
 
 
 @dataclass(eq=False)
@@ -63,7 +63,7 @@ class Grid:
         """
         place, count = self.places(axis)
         shape = (len(axis.names), count, self.num_seeds)
-        if np.prod(shape, dtype=float) > max(MOST_CELLS, 20 * len(self.jobs)):
+        if np.prod(shape, dtype=float) > 1000 + SPARSEST * len(self.jobs):
             return None
         flat = np.ravel_multi_index((axis.codes, place, self.seeds), shape)
         ran = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape) > 0

@@ -44,7 +44,7 @@ def write_report(
     """
     say(f"reading {', '.join(map(str, sweeps))}")
     jobs, repeated = gather(sweeps, out, by_sweep)
-    metric, note = choose_metric(jobs, metric, optimized_metric(out / jobs[0].folder))
+    metric, note = choose_metric(jobs, metric, optimized_metric(jobs, out))
     notes = [note, f"{repeated:,} jobs with the configuration of another sweep's job are left out." if repeated else ""]
     say(f"{len(jobs):,} jobs; reading their curves")
     lines = curves(str(out / job.folder) for job in jobs)

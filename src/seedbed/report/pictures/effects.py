@@ -116,6 +116,8 @@ def _caption(grid: Grid, effects: dict[str, Effect | None], outside: int) -> str
         )
     if any(e is None for e in effects.values()):
         found.append("dots without a mean: values that hardly two jobs share")
+    if np.isnan(grid.numbers).any() and any(len(axis.names) <= MANY for axis in grid.axes):
+        found.append(f"red: how many of a value's jobs have no {grid.metric}")
     if outside:
         found.append(f"{outside:,} job{'s lie' if outside > 1 else ' lies'} outside the picture")
     return "; ".join(found) + "."
