@@ -12,8 +12,13 @@ CONFIG = "optim:\n  lr: 0.1\ndata:\n  seed: ${seed}\nseed: 0\noptimized_metric: 
 CHOICES = "hydra:\n  runtime:\n    choices:\n      init: default\n      model: mlp\n"
 
 
-def write_curves(folder, curves, name="events.out.tfevents.1.host"):
-    """curves: tag → values by epoch, 49 steps each."""
+@pytest.fixture(scope="session")
+def write_curves():
+    """write_curves(folder, {tag: values by epoch}): an event file, 49 steps an epoch."""
+    return _write_curves
+
+
+def _write_curves(folder, curves, name="events.out.tfevents.1.host"):
     with open(folder / name, "wb") as file:
         writer = RecordWriter(file)
         writer.write(Event(file_version="brain.Event:2").SerializeToString())
@@ -34,7 +39,7 @@ def leave():
         if metrics is not None:
             (folder / "metrics.json").write_text(json.dumps(metrics))
         if curves:
-            write_curves(folder, curves)
+            _write_curves(folder, curves)
 
     return write
 

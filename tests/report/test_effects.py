@@ -113,6 +113,23 @@ def test_seed_is_left_out_where_that_keeps_more():
     assert complete_block(have).sum() == 36 and not complete_block(have)[:, 7].any()
 
 
+def test_combination_that_nobody_completed_costs_no_seed():
+    have = np.ones((3, 4), dtype=bool)
+    have[0] = False
+    assert complete_block(have).tolist() == [[False] * 4, [True] * 4, [True] * 4]
+    have[1, 2] = False
+    assert complete_block(have).sum() == 4  # the other combination, all its seeds
+
+
+def test_block_is_full_whatever_is_missing_and_blocks_do_not_mix():
+    have = np.random.default_rng(5).random((200, 6, 5)) < np.linspace(0, 1, 200)[:, None, None]
+    found = complete_block(have)
+    for one, block in zip(have, found, strict=True):
+        assert np.array_equal(block, np.outer(block.any(1), block.any(0))) and not (block & ~one).any()
+        assert block.any() == one.any()
+        assert np.array_equal(block, complete_block(one))
+
+
 def test_value_that_mostly_fails_stands_alone_and_costs_the_others_nothing():
     cells = grid(3, 4, 5, lambda v, r, s: v + r + 0.1 * s)
     cells[2, :3] = NAN

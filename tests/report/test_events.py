@@ -7,7 +7,6 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from seedbed.report.events import LARGEST, TAGS, curves, read_scalars
-from tests.report.conftest import write_curves
 
 
 def test_scalars_of_a_real_run_are_those_that_tensorboard_reads(fit):
@@ -19,7 +18,7 @@ def test_scalars_of_a_real_run_are_those_that_tensorboard_reads(fit):
         assert len(steps) == 3
 
 
-def test_curves_are_a_row_a_job_and_end_where_the_job_ended(tmp_path):
+def test_curves_are_a_row_a_job_and_end_where_the_job_ended(tmp_path, write_curves):
     for name, losses in (("0", [3.0, 2.0, 1.0]), ("1", [0.5]), ("2", [])):
         (tmp_path / name).mkdir()
         write_curves(tmp_path / name, {"val/loss": losses})
@@ -29,7 +28,7 @@ def test_curves_are_a_row_a_job_and_end_where_the_job_ended(tmp_path):
     np.testing.assert_equal(found["val/loss"], [[3, 2, 1], [0.5, nan, nan], [nan] * 3, [nan] * 3])
 
 
-def test_killed_run_counts_to_its_last_whole_record(tmp_path):
+def test_killed_run_counts_to_its_last_whole_record(tmp_path, write_curves):
     write_curves(tmp_path, {"val/loss": [3.0, 2.0, 1.0]})
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
@@ -38,7 +37,7 @@ def test_killed_run_counts_to_its_last_whole_record(tmp_path):
         assert list(read_scalars(str(tmp_path), frozenset(TAGS))["val/loss"].values()) == [3, 2]
 
 
-def test_step_that_a_resumed_run_wrote_again_is_the_later_one(tmp_path):
+def test_step_that_a_resumed_run_wrote_again_is_the_later_one(tmp_path, write_curves):
     write_curves(tmp_path, {"val/loss": [3.0, 2.0, 7.0]}, "events.out.tfevents.1.host")
     write_curves(tmp_path, {"val/loss": [3.0, 2.0, 1.0, 0.5]}, "events.out.tfevents.2.host")
     assert curves([str(tmp_path)])["val/loss"].tolist() == [[3, 2, 1, 0.5]]
@@ -56,6 +55,6 @@ def test_pictures_among_the_events_are_stepped_over(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_loss_that_is_not_finite_is_kept_as_such(tmp_path, value):
+def test_loss_that_is_not_finite_is_kept_as_such(tmp_path, write_curves, value):
     write_curves(tmp_path, {"val/loss": [1.0, value]})
     np.testing.assert_equal(curves([str(tmp_path)])["val/loss"], [[1, value]])

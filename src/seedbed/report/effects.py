@@ -46,11 +46,25 @@ def size(found: Effect | None) -> float:
 
 
 def complete_block(have: np.ndarray) -> np.ndarray:
-    """Of combinations × seeds [..., R, S] those of a full block: whole combinations or, if more, whole seeds."""
-    rows, columns = have.all(-1, keepdims=True), have.all(-2, keepdims=True)
-    by_row, by_column = rows & np.ones_like(have), columns & np.ones_like(have)
-    more_rows = by_row.sum((-1, -2), keepdims=True) >= by_column.sum((-1, -2), keepdims=True)
-    return np.where(more_rows, by_row, by_column)
+    """Of combinations × seeds [..., R, S] a full block: what is missing most goes first, until nothing is.
+
+    A seed goes rather than a combination only if twice as much of it is missing: seeds are what a test counts.
+    """
+    rows, columns = have.any(-1), have.any(-2)  # kept so far; what nobody has costs nothing
+    while True:
+        gaps = ~have & rows[..., :, None] & columns[..., None, :]
+        if not gaps.any():
+            return have & rows[..., :, None] & columns[..., None, :]
+        of_row = gaps.sum(-1) / np.maximum(columns.sum(-1), 1)[..., None]  # shares that are missing
+        of_column = gaps.sum(-2) / np.maximum(rows.sum(-1), 1)[..., None]
+        row_first = (2 * of_row.max(-1) >= of_column.max(-1)) & (rows.sum(-1) > 1) | (columns.sum(-1) == 1)
+        dirty = gaps.any((-1, -2))
+        rows &= ~(_first_largest(of_row) & (dirty & row_first)[..., None])
+        columns &= ~(_first_largest(of_column) & (dirty & ~row_first)[..., None])
+
+
+def _first_largest(x: np.ndarray) -> np.ndarray:
+    return np.arange(x.shape[-1]) == x.argmax(-1)[..., None]
 
 
 def effect(cells: np.ndarray, ran: np.ndarray) -> Effect:

@@ -73,7 +73,7 @@ def _hint(folder: Path) -> str:
     """Where the user named a folder too high or too deep."""
     if (folder / ".hydra").is_dir():
         return "; it is a single run: name the folder that holds the runs"
-    inner = sorted(path.parent.parent.parent for path in folder.glob("*/*/.hydra"))
+    inner = sorted(path.parent.parent for path in folder.glob("*/*/.hydra"))
     return f"; there are some in {inner[-1]}" if inner else ""
 
 

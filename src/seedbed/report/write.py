@@ -184,7 +184,7 @@ class Report:
         return [axis for axis in self.grid.axes if axis in chosen]
 
     def _parallel(self) -> str:
-        if len(self.grid.combination_codes) < 3:
+        if len(self.grid.combination_codes) < 3 or not len(self.ranking):
             return ""
         from seedbed.report.pictures import parallel
 
