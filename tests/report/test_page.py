@@ -153,8 +153,8 @@ def test_unknown_metric_is_answered_with_those_there_are(sweep):
 )
 def test_small_sweeps_have_a_page(tmp_path, leave, overrides, expected):
     for n, words in enumerate(overrides):
-        leave(tmp_path / str(n), [f'"{word}"' for word in words], {"status": "completed", "val/accuracy": 0.9 + n / 100},
-              {"val/accuracy": [0.8]})  # fmt: skip
+        words = [f'"{word}"' for word in words]
+        leave(tmp_path / str(n), words, {"val/accuracy": 0.9 + n / 100}, {"val/accuracy": [0.8]})
     page = report(tmp_path)
     assert expected in page.texts
     assert any("one seed: no intervals" in text for text in page.texts) == ("seed: 3" not in expected)

@@ -34,9 +34,9 @@ class Grid:
 
     def __init__(self, jobs: Sequence[Job], metric: str):
         self.jobs, self.metric = list(jobs), metric
-        keys = swept(self.jobs) if len(self.jobs) > 1 else []
-        self.axes = [_axis(self.jobs, key) for key in keys if key not in SEEDS]
-        self.seed_keys = [key for key in keys if key in SEEDS]
+        self.keys = swept(self.jobs) if len(self.jobs) > 1 else []
+        self.axes = [_axis(self.jobs, key) for key in self.keys if key not in SEEDS]
+        self.seed_keys = [key for key in self.keys if key in SEEDS]
         self.seed_names, self.seeds = _seeds(self.jobs, self.seed_keys)
         self.numbers = self.column(metric)
         codes = np.array([axis.codes for axis in self.axes], dtype=int).reshape(len(self.axes), len(self.jobs))

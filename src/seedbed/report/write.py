@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
+from tqdm import tqdm
 
 from seedbed.report import findings, page, tables
 from seedbed.report.effects import Effect, Pairs, effect, intervals, pairs, size
@@ -18,7 +19,7 @@ from seedbed.report.gather import gather, optimized_metric
 from seedbed.report.grid import Axis, Grid, mean_table
 from seedbed.report.pictures import Picture
 from seedbed.report.pictures.axes import STYLE
-from seedbed.summary import WORDS, Job, smaller_is_better, swept
+from seedbed.summary import WORDS, Job, smaller_is_better
 
 PICTURES = "report"  # the folder of the PNGs
 NOT_METRICS = {"seed", "lr"}
@@ -47,7 +48,8 @@ def write_report(
     metric, note = choose_metric(jobs, metric, optimized_metric(jobs, out))
     notes = [note, f"{repeated:,} jobs with the configuration of another sweep's job are left out." if repeated else ""]
     say(f"{len(jobs):,} jobs; reading their curves")
-    lines = curves(str(out / job.folder) for job in jobs)
+    waiting = tqdm(jobs, delay=2, unit="job", leave=False)
+    lines = curves(f"{out}/{job.folder}" for job in waiting)
     with rc_context(STYLE):
         text = Report(Grid(jobs, metric), lines, out, say).page(sweeps, [note for note in notes if note])
     path = out / "report.html"
@@ -102,11 +104,11 @@ class Report:
         parts = [self._head(sweeps, notes)]
         parts += [f"{page.heading(name)}\n{part}" for name, part in made.items()]
         parts += [page.heading("How it is computed"), page.note(METHOD)]
-        return page.page(title(self.grid.jobs), parts, [*made, "How it is computed"])
+        return page.page(title(self.grid), parts, [*made, "How it is computed"])
 
     def _head(self, sweeps: Sequence[Path], notes: list[str]) -> str:
         grid = self.grid
-        constant = [f"{k}={grid.jobs[0].shown(k)}" for k in grid.jobs[0].values if k not in swept(grid.jobs)]
+        constant = [f"{k}={grid.jobs[0].shown(k)}" for k in grid.jobs[0].values if k not in grid.keys]
         seeds = f"{grid.num_seeds} seeds" if grid.num_seeds > 1 else "one seed: no intervals and no comparisons"
         constant = f"; in every job {' '.join(constant)}" if constant and len(grid.jobs) > 1 else ""
         better = "lower" if smaller_is_better(grid.metric) else "higher"
@@ -212,9 +214,8 @@ def short_names(grid: Grid, codes: np.ndarray) -> list[str]:
     return [name if name.isidentifier() and name not in WORDS else f"{key} {name}" for key, name in pairs]
 
 
-def title(jobs: Sequence[Job]) -> str:
-    keys = swept(jobs) if len(jobs) > 1 else []
-    return f"{' × '.join(keys) or 'One configuration'}: {len(jobs):,} job{'s' * (len(jobs) != 1)}"
+def title(grid: Grid) -> str:
+    return f"{' × '.join(grid.keys) or 'One configuration'}: {len(grid.jobs):,} job{'s' * (len(grid.jobs) != 1)}"
 
 
 def _code(jobs: Sequence[Job]) -> list[str]:
