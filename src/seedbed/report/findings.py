@@ -19,10 +19,21 @@ def best(grid: Grid, by_seed: np.ndarray, ranking: np.ndarray) -> str:
     return f"Best: {' '.join(names) or 'the one configuration'}, with {grid.metric} {figure(mean)}{seeds}."
 
 
-def of_key(grid: Grid, axis: Axis, effect: Effect | None, compared: Pairs | None) -> str:
-    """Which value of a key is best, and which others cannot be told from it."""
-    if effect is None or not np.isfinite(effect.mean[effect.paired]).sum() > 1:
-        return f"{axis.key}: no two values share combinations and seeds, so nothing is compared."
+def of_keys(grid: Grid, effects: dict[str, Effect | None], compared: dict[str, Pairs | None]) -> list[str]:
+    """Of each key which value is best, and which others cannot be told from it."""
+    found, silent = [], []
+    for axis in grid.axes:
+        effect = effects[axis.key]
+        if effect is not None and effect.paired.any():
+            found.append(_of_key(grid, axis, effect, compared[axis.key]))
+        else:
+            silent.append(axis.key)
+    if silent:
+        found.append(f"Not compared, because no two values share combinations and seeds: {', '.join(silent)}.")
+    return found
+
+
+def _of_key(grid: Grid, axis: Axis, effect: Effect, compared: Pairs | None) -> str:
     merit = np.where(effect.paired, effect.mean if smaller_is_better(grid.metric) else -effect.mean, np.inf)
     top = int(np.nanargmin(merit))
     text = f"{axis.key}: {axis.names[top]} is best on average ({figure(effect.mean[top])})"

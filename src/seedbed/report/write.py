@@ -126,15 +126,15 @@ class Report:
             facts.append(f"Some jobs' {grid.metric} is over {FAR:,} times the median: means they are in say little.")
         if len(self.ranking):
             facts.append(findings.best(grid, self.by_seed, self.ranking))
-            facts += [findings.of_key(grid, axis, self.effects[axis.key], self.pairs[axis.key]) for axis in grid.axes]
+            facts += findings.of_keys(grid, self.effects, self.pairs)
         return page.points(facts)
 
     def _best(self) -> str:
         if not len(self.ranking):
             return page.paragraph(f"No job has a {self.grid.metric}: there is nothing to compare.")
         best = page.table(tables.best_jobs(self.grid, 10), links=True)
-        if not self.grid.axes:
-            return best
+        if not self.grid.axes or self.grid.num_seeds == 1:
+            return page.note("Jobs; a link leads to the log.") + best
         compared = pairs(self.by_seed[:, None])
         found = tables.best_combinations(self.grid, self.by_seed, self.ranking, compared, 10)
         what = "Combinations of the swept values by their mean over seeds"

@@ -56,7 +56,7 @@ def mark_values(ax: Axes, axis: Axis, names: Sequence[str] | None = None, most: 
     if axis.scale == "log":
         ax.set_xscale("log")
     shown = thinned(len(x), most)
-    if axis.scale == "linear" and len(x) > most:
+    if axis.scale != "words" and len(x) > most:
         shown = []  # matplotlib's round numbers do better
     if len(shown):
         ax.xaxis.set_major_locator(FixedLocator([float(x[n]) for n in shown]))

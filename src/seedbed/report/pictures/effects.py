@@ -107,7 +107,9 @@ def _caption(grid: Grid, effects: dict[str, Effect | None], outside: int) -> str
     seeds = grid.num_seeds
     bars = f"its 95 % interval over {seeds} seeds (Student's t)" if seeds > 1 else "no interval: there is one seed"
     over = " over all other swept values, the same combinations and seeds for each," if len(grid.axes) > 1 else ""
-    found = [f"Blue: mean of a value{over} and {bars}", "orange: the best value", "grey dots: the jobs"]
+    found = [f"Blue: mean of a value{over} and {bars}", "grey dots: the jobs"]
+    if any(e is not None and e.paired.any() for e in effects.values()):
+        found.append("orange: the best value")
     if any(1 < grid.places(axis)[1] <= 30 and len(axis.names) <= MANY for axis in grid.axes):
         found.append("grey lines: single combinations of the other values, means over seeds")
     if any(e is not None and not e.paired.all() for e in effects.values()):

@@ -86,8 +86,9 @@ def _scales(ax, keys: list[Axis], metrics: list[str], ends: list[tuple[float, fl
     for n, axis in enumerate(keys):
         ax.plot([n, n], [0, 1], color="0.3", lw=1, zorder=5)
         y = _positions(axis, np.arange(len(axis.names)))
-        for k in _spread(y):
-            ax.text(n + 0.03, y[k], short(axis.names[k], 16), **label)
+        many = axis.scale != "words" and len(y) > 12
+        for k in _spread(y, 7 if many else 12):
+            ax.text(n + 0.03, y[k], f"{axis.values[k]:.3g}" if many else short(axis.names[k], 16), **label)
         ax.text(n, 1.1, axis.key, ha="center", fontsize=9, weight="bold")
     for n, (metric, (low, high), log) in enumerate(zip(metrics, ends, logs, strict=True), start=len(keys)):
         last = n == len(keys) + len(metrics) - 1
@@ -99,10 +100,10 @@ def _scales(ax, keys: list[Axis], metrics: list[str], ends: list[tuple[float, fl
     ax.set_ylim(-0.2, 1.2)
 
 
-def _spread(y: np.ndarray) -> list[int]:
+def _spread(y: np.ndarray, most: int) -> list[int]:
     """Which labels of heights `y` (ascending) have room."""
     shown: list[int] = []
-    for k in thinned(len(y), 12):
+    for k in thinned(len(y), most):
         if not shown or y[k] - y[shown[-1]] > 0.05:
             shown.append(int(k))
     return shown
