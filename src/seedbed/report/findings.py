@@ -37,9 +37,9 @@ def _of_key(grid: Grid, axis: Axis, effect: Effect, compared: Pairs | None) -> s
     merit = np.where(effect.paired, effect.mean if smaller_is_better(grid.metric) else -effect.mean, np.inf)
     top = int(np.nanargmin(merit))
     text = f"{axis.key}: {axis.names[top]} is best on average ({figure(effect.mean[top])})"
-    if compared is None:
+    with_top = np.flatnonzero((compared.a == top) | (compared.b == top)) if compared else ()
+    if not len(with_top):
         return f"{text}; {_why_not(grid, axis)}."
-    with_top = np.flatnonzero((compared.a == top) | (compared.b == top))
     others = compared.a[with_top] + compared.b[with_top] - top
     close = [axis.names[v] for v in np.sort(others[compared.holm[with_top] >= SIGNIFICANT])]
     apart = [axis.names[v] for v in np.sort(others[compared.holm[with_top] < SIGNIFICANT])]

@@ -31,7 +31,8 @@ METHOD = (
     "other swept values, taking only the combinations and seeds that all values of that key have, so that a failed job "
     "shifts no comparison. Comparisons are two-sided paired t-tests: the same seed and the same other values on both "
     "sides, the differences averaged to one number a seed. “p (Holm)” is corrected for all pairs of one key (Holm's "
-    "step-down), not across keys. With few seeds a real difference can be missed: not told apart does not mean equal."
+    "step-down), which also covers that the best was chosen by the same data; it is not corrected across keys. With "
+    "few seeds a real difference can be missed: not told apart does not mean equal."
 )
 
 

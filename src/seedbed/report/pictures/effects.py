@@ -85,8 +85,8 @@ def _band(ax, axis: Axis, effect: Effect) -> None:
 
 def _bars(ax, axis: Axis, effect: Effect) -> None:
     x, own = axis.positions, ~effect.paired
-    half = np.where(np.isfinite(effect.half), effect.half, 0)
-    ax.errorbar(x, effect.mean, half, fmt="none", ecolor=INK, elinewidth=2, capsize=4)
+    known = np.isfinite(effect.half)
+    ax.errorbar(x[known], effect.mean[known], effect.half[known], fmt="none", ecolor=INK, elinewidth=2, capsize=4)
     if axis.scale != "words":
         ax.plot(x, effect.mean, color=INK, lw=1)
     ax.plot(x[effect.paired], effect.mean[effect.paired], "o", color=INK, ms=6)
