@@ -178,6 +178,14 @@ def test_random_search_is_shown_job_by_job(tmp_path, leave):
     assert (tmp_path / "report" / "parallel.png").exists() and not page.table("better", "than")
 
 
+def test_group_with_a_slash_in_its_name_has_its_curves_in_the_same_folder(tmp_path, leave):
+    for n in range(8):
+        words = [f"model/head={'ab'[n // 4]}", f"optim.lr={1 + n // 2 % 2}", f"seed={n % 2}"]
+        leave(tmp_path / str(n), words, {"val/accuracy": n / 10}, {"val/accuracy": [0.0, n / 10]})
+    report(tmp_path)
+    assert (tmp_path / "report" / "curves_model_head.png").exists()
+
+
 def test_command_says_where_the_page_is_and_answers_mistakes_in_a_line(sweep, tmp_path):
     def command(*words):
         return subprocess.run([sys.executable, ROOT / "scripts/report.py", *words], capture_output=True, text=True)

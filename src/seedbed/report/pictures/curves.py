@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from seedbed.report.effects import Effect, average, intervals
@@ -20,15 +22,17 @@ def draw_values(grid: Grid, axis: Axis, effect: Effect | None, tables: dict[str,
     place, count = grid.places(axis)
     shape = (len(axis.names), count, grid.num_seeds)
     flat = np.ravel_multi_index((axis.codes, place, grid.seeds), shape)
-    masks = [effect.kept if effect.paired[v] else np.ones(shape[1:], dtype=bool) for v in shown]
+    mask = np.stack([effect.kept if effect.paired[v] else np.ones(shape[1:], dtype=bool) for v in shown])
+    ran = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)[shown] > 0
+    asked = (ran & mask).sum((1, 2))
 
     def by_seed(table: np.ndarray) -> np.ndarray:
         """[N, E] → [shown, E, S]"""
         epochs = []
         for column in table.T:
             cells = mean_table(flat, column, shape)[shown]
-            keep = np.isfinite(cells) & np.stack(masks)
-            enough = keep.sum((1, 2)) >= 0.5 * _asked(flat, shape, masks, shown)
+            keep = np.isfinite(cells) & mask
+            enough = keep.sum((1, 2)) >= 0.5 * asked
             epochs.append(np.where(enough[:, None], average(cells, keep), np.nan))
         return np.stack(epochs, axis=1)
 
@@ -39,13 +43,8 @@ def draw_values(grid: Grid, axis: Axis, effect: Effect | None, tables: dict[str,
         f"A line is a value of {axis.key}{less}: the mean over seeds of the average over all other swept values; "
         f"{_bands(grid)}; a line ends where fewer than half of its jobs go on."
     )
-    return Picture(f"curves_{axis.key}", f"Curves by {axis.key}", caption, figure)
-
-
-def _asked(flat: np.ndarray, shape: tuple[int, ...], masks: list[np.ndarray], shown: np.ndarray) -> np.ndarray:
-    """How many jobs each shown value has under its mask."""
-    run = (np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape) > 0)[shown]
-    return (run & np.stack(masks)).sum((1, 2))
+    name = re.sub(r"[^\w.-]", "_", axis.key)  # a group's may hold a slash
+    return Picture(f"curves_{name}", f"Curves by {axis.key}", caption, figure)
 
 
 def draw_best(grid: Grid, ranking: np.ndarray, names: list[str], tables: dict[str, np.ndarray]) -> Picture | None:
