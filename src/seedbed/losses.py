@@ -74,8 +74,8 @@ class BCE(TargetLoss):
         return F.binary_cross_entropy_with_logits(output, self.numbers(output, target))
 
 
-class RawTargetLoss(TargetLoss):
-    """Compares the output itself (no sigmoid) with the 0/1 target, or with a number."""
+class ErrorLoss(TargetLoss):
+    """A loss of the output itself (no sigmoid) against the 0/1 target, or against a number."""
 
     threshold = 0.5
 
@@ -86,7 +86,7 @@ class RawTargetLoss(TargetLoss):
         return output.clamp(0, 1)
 
 
-class MSE(RawTargetLoss):
+class MSE(ErrorLoss):
     """Mean squared error."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class RMSE(MSE):
         return mse.clamp_min(torch.finfo(mse.dtype).tiny).sqrt()
 
 
-class L1(RawTargetLoss):
+class L1(ErrorLoss):
     """Mean absolute error."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:

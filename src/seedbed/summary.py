@@ -158,11 +158,15 @@ def combinations(jobs: Sequence[Job], metric: str) -> list[Combination]:
     return sorted(found, key=lambda c: _merit(fmean(c.numbers) if c.numbers else None, metric))
 
 
+def smaller_is_better(metric: str) -> bool:
+    return metric.endswith(("loss", "seconds"))
+
+
 def _merit(number: float | None, metric: str) -> float:
     """Sorts the best to the front."""
     if number is None:
         return math.inf
-    return number if metric.endswith("loss") else -number
+    return number if smaller_is_better(metric) else -number
 
 
 # --- writing
