@@ -1,0 +1,110 @@
+"""Explosion and vanishing: what a hundred random layers do to a vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from seedbed.studies.findings import Findings
+
+# standard deviation of a matrix's entries, f(size)
+SCALES: dict[str, Callable[[int], float]] = {
+    "standard normal": lambda size: 1.0,
+    "× 0.01": lambda size: 0.01,
+    "× 1/√size": lambda size: 1 / math.sqrt(size),
+}
+
+
+def multiply(std: float, size: int = 512, times: int = 100, seed: int = 0) -> Tensor:
+    """A standard normal vector after 0, 1, …, `times` multiplications with new random matrices: float32 [times + 1, size].
+
+    Matrices [size, size] have entries of this std.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(size, generator=draw)
+    vectors = [x]
+    for _ in range(times):
+        x = torch.randn(size, size, generator=draw) * std @ x
+        vectors.append(x)
+    return torch.stack(vectors)
+
+
+def rms(vectors: Tensor) -> Tensor:
+    """Root mean square of each row, in float64: that of large float32 numbers is finite as long as they are."""
+    return vectors.double().square().mean(1).sqrt()
+
+
+def explosion(lab, size: int = 512, times: int = 100, seeds: int = 5) -> Findings:
+    """Multiply a vector by 100 random matrices of three scales (fast.ai part 2, lesson 9)."""
+    vectors = {name: [multiply(std(size), size, times, s) for s in range(seeds)] for name, std in SCALES.items()}
+    sizes = {name: torch.stack([rms(v) for v in runs]) for name, runs in vectors.items()}  # [seeds, times + 1]
+    firsts = {
+        name: [
+            _range([_first(reached) for reached in map(test, runs)])
+            for test in (lambda v: v.isinf().any(1), lambda v: v.isnan().any(1), lambda v: (v == 0).all(1))
+        ]
+        for name, runs in vectors.items()
+    }
+    header = ["matrices", "first inf at", "first nan at", "all 0 at", f"rms after {times}", "(least", "most)"]
+    rows = [[name, *firsts[name], *_spread(ends[:, -1])] for name, ends in sizes.items()]
+    return Findings(
+        f"A vector of {size} standard normal numbers, multiplied {times} times, {seeds} seeds:",
+        header,
+        rows,
+        {"explosion": _picture(sizes, firsts, size)},
+        {f"rms/{name}": runs[0].tolist() for name, runs in sizes.items()},
+        [
+            {"matrices": name, "seed": seed, "multiplications": n, "rms": value}
+            for name, runs in sizes.items()
+            for seed, run in enumerate(runs.tolist())
+            for n, value in enumerate(run)
+        ],
+    )
+
+
+def _first(reached: Tensor) -> int | None:
+    return int(reached.nonzero()[0]) if reached.any() else None
+
+
+def _range(numbers: list[int | None]) -> str:
+    """28, or 27–29 over the seeds; never."""
+    found = [n for n in numbers if n is not None]
+    if not found:
+        return "never"
+    shown = str(min(found)) if min(found) == max(found) else f"{min(found)}–{max(found)}"
+    return shown if len(found) == len(numbers) else f"{shown} ({len(found)} of {len(numbers)})"
+
+
+def _spread(ends: Tensor) -> list[float]:
+    return [float(ends.mean()), float(ends.min()), float(ends.max())]
+
+
+def _picture(sizes: dict[str, Tensor], firsts: dict[str, list[str]], size: int):
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(9, 5.5), layout="constrained")
+    ax = fig.subplots()
+    limits = torch.finfo(torch.float32)
+    for limit, name in ((limits.max, "largest float32"), (limits.smallest_normal * limits.eps, "smallest float32")):
+        ax.axhline(limit, color="grey", linestyle=":", linewidth=1)
+        ax.text(times_of(sizes), limit, f"{name}: {limit:.1e} ", color="grey", ha="right", va="bottom", fontsize=9)
+    for i, (name, runs) in enumerate(sizes.items()):
+        inf, nan, zero = firsts[name]
+        fate = f"inf at {inf}, nan at {nan}" if nan != "never" else f"0 at {zero}" if zero != "never" else "stays near 1"
+        for k, run in enumerate(runs):
+            shown = run.where(run.isfinite() & (run > 0), math.nan)
+            ax.plot(shown, color=f"C{i}", linewidth=1.2, alpha=0.7, label=None if k else f"{name}: {fate}")
+    ax.set_yscale("log")
+    ax.set_title(f"A vector multiplied again and again by random {size} × {size} matrices")
+    ax.set_xlabel("multiplications")
+    ax.set_ylabel("size of the vector's numbers (root mean square)")
+    ax.legend(loc="center right", title=f"matrix entries ({len(runs)} seeds each)")
+    ax.grid(alpha=0.3)
+    return fig
+
+
+def times_of(sizes: dict[str, Tensor]) -> int:
+    return next(iter(sizes.values())).shape[1] - 1
