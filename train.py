@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> float:
 
 def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> float:
     import_torch()
-    from seedbed.build import Parts, build_data, build_trainer, hparams
+    from seedbed.build import Parts, build_callbacks, build_data, build_trainer, hparams
     from seedbed.callbacks.checkpoints import Checkpoints
     from seedbed.callbacks.progress import RunProgress
     from seedbed.run import fit, report, write_metrics
@@ -57,7 +57,8 @@ def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> f
 
     data = build_data(config)
     module = Parts().module(config, data)
-    trainer = build_trainer(config, RunLogger(folder), [Checkpoints(folder / "checkpoints"), RunProgress()])
+    callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
+    trainer = build_trainer(config, RunLogger(folder), callbacks)
     metrics = fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
     write_metrics(folder, {**metrics, "seed": config["seed"]})
     log.info(report(metrics, folder, alone))

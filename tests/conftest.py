@@ -85,8 +85,8 @@ def fit(composed, tmp_path_factory):
         data = build.build_data(config)
         module = build.Parts().module(config, data)
         checkpoints = Checkpoints(folder / "checkpoints", every=every)
-        trainer = build.build_trainer(config, RunLogger(folder), [checkpoints, RunProgress()])
-        trainer.callbacks.extend(callbacks)
+        callbacks = [checkpoints, RunProgress(), *build.build_callbacks(config), *callbacks]
+        trainer = build.build_trainer(config, RunLogger(folder), callbacks)
         metrics = run_fit(trainer, module, data, build.hparams(config, choices), config["ckpt_path"])
         return Run(metrics, module, data, trainer, folder)
 

@@ -10,7 +10,7 @@ import torch
 from seedbed.check import RULES, ConfigError, check, leaves
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("data", "model", "loss", "init", "optim", "schedule")
+GROUPS = ("data", "model", "loss", "init", "optim", "schedule", "callbacks")
 CHOICES = [f"{p.parent.name}={p.stem}" for g in GROUPS for p in sorted((ROOT / "conf" / g).glob("*.yaml"))]
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf/experiment").glob("*.yaml"))
 NEEDS_FILES = {"data=image_folder": "data.root=anywhere"}
@@ -26,7 +26,8 @@ def test_choice_composes_is_checked_throughout_and_instantiates(composed, choice
     group = choice.split("=")[0]
     unchecked = [f"{group}.{k}" for k, v in leaves(config[group]) if not isinstance(v, list) or k != "phases"]
     assert [key for key in unchecked if key not in RULES] == []
-    assert instantiate(config[group], _partial_=True, _convert_="all") is not None
+    parts = config[group].values() if group == "callbacks" else [config[group]]
+    assert all(instantiate(part, _partial_=True, _convert_="all") is not None for part in parts)
 
 
 @pytest.mark.parametrize("choice", [c for c in CHOICES if not c.startswith("data=")])

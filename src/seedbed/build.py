@@ -74,13 +74,14 @@ class Parts:
             loss = self._make(config["loss"], partial=False)
             pl.seed_everything(config["seed"], verbose=False)
             net = self._make(config["model"], partial=True)(data.digits.shape, loss.num_outputs(data.num_classes))
-            self._make(config["init"], partial=True)(net)
+            self._make(config["init"], partial=True)(net, data.sample)
             return loss.finish(net), loss
 
     def module(self, config: Config, data: DigitsModule) -> Supervised:
         """Network, loss, optimiser and schedule of one run."""
         net, loss = self.net(config, data)
-        return Supervised(net, loss, self._make(config["optim"], partial=True), self.schedule(config))
+        optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
+        return Supervised(net, loss, optim, schedule, **_of_steps(config))
 
     def schedule(self, config: Config):
         with _mistakes_of_the_user("schedule: "):
@@ -102,14 +103,34 @@ class Parts:
         nets, losses = zip(*(self.net(config, data) for config in configs), strict=True)
         optimizers = [self.optimizer(config) for config in configs]
         schedules = [self.schedule(config) for config in configs]
-        return Stack(nets, groups, losses, type(optimizers[0]), [o.defaults for o in optimizers], schedules)
+        return Stack(
+            nets,
+            groups,
+            losses,
+            type(optimizers[0]),
+            [o.defaults for o in optimizers],
+            schedules,
+            stopper=next(iter(build_callbacks(configs[0])), None),
+            **_of_steps(configs[0]),
+        )
+
+
+def _of_steps(config: Config) -> dict[str, Any]:
+    """What Lightning leaves to a module that optimises manually, under the Trainer's names for it."""
+    trainer = config["trainer"]
+    return {"clip": trainer["gradient_clip_val"], "accumulate": trainer["accumulate_grad_batches"]}
+
+
+def build_callbacks(config: Config) -> list[pl.Callback]:
+    with _mistakes_of_the_user("callbacks: "):
+        return [instantiate(node, _convert_="all") for node in config["callbacks"].values()]
 
 
 def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
     """A Trainer that says and writes nothing but what `logger` and `callbacks` do."""
     with _mistakes_of_the_user("trainer: "):
         return instantiate(
-            config["trainer"],
+            {k: v for k, v in config["trainer"].items() if k not in ("gradient_clip_val", "accumulate_grad_batches")},
             _convert_="all",
             logger=logger,
             callbacks=callbacks,

@@ -104,6 +104,8 @@ RULES: dict[str, Rule] = {
     "schedule.pct_start": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
     "schedule.div": POSITIVE,
     "schedule.div_final": POSITIVE,
+    "schedule.drives": one_of("lr", "momentum"),
+    "schedule.momentum_low": POSITIVE,
     "schedule.fractions": listed(POSITIVE),
     "study.size": integer(1),
     "study.times": integer(1),
@@ -124,6 +126,14 @@ RULES: dict[str, Rule] = {
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.devices": DEVICES,
     "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),
+    "trainer.gradient_clip_val": optional(POSITIVE),
+    "trainer.accumulate_grad_batches": integer(1),
+    "callbacks.early_stopping.monitor": one_of("val/accuracy", "val/loss", "train/loss"),
+    "callbacks.early_stopping.mode": one_of("min", "max"),
+    "callbacks.early_stopping.patience": integer(0),
+    "callbacks.early_stopping.min_delta": number(0),
+    "callbacks.ema.decay": share(),
+    "callbacks.ema.update_every_n_steps": integer(1),
     "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),
 }
 

@@ -1,7 +1,8 @@
-"""An init is f(net, …): it overwrites the weights of every linear and convolutional layer in place.
+"""An init is f(net, x, …): it overwrites the weights of every linear and convolutional layer in place.
 
-Biases become zero unless said otherwise. All draw from torch's global generator, which the run has seeded, layer by
-layer in the order of `net.modules()`.
+x [B, C, H, W] is a batch as the net will see it, for those that look at data. Biases become zero unless said
+otherwise. All draw from torch's global generator, which the run has seeded, layer by layer in the order of
+`net.modules()`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ def _fill(net: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def default(net: nn.Module) -> None:
+def default(net: nn.Module, x: Tensor | None = None) -> None:
     """What PyTorch's layers do by themselves: kaiming_uniform with a = √5, biases uniform in ±1/√fan_in."""
 
 
-def normal(net: nn.Module, std: float = 1.0) -> None:
+def normal(net: nn.Module, x: Tensor | None = None, std: float = 1.0) -> None:
     """randn × std for weights and biases: `init_params` of fastbook ch. 4."""
     for layer in layers(net):
         nn.init.normal_(layer.weight, std=std)
@@ -35,31 +36,35 @@ def normal(net: nn.Module, std: float = 1.0) -> None:
             nn.init.normal_(layer.bias, std=std)
 
 
-def kaiming_normal(net: nn.Module, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:
+def kaiming_normal(
+    net: nn.Module, x: Tensor | None = None, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> None:
     """Normal with std = gain/√fan; gain = √(2/(1+a²)) for a leaky ReLU of slope a (He et al. 2015)."""
     _fill(net, lambda w: nn.init.kaiming_normal_(w, a, mode, nonlinearity))
 
 
-def kaiming_uniform(net: nn.Module, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> None:
+def kaiming_uniform(
+    net: nn.Module, x: Tensor | None = None, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> None:
     """Uniform in ±gain·√(3/fan): the same std as kaiming_normal (He et al. 2015)."""
     _fill(net, lambda w: nn.init.kaiming_uniform_(w, a, mode, nonlinearity))
 
 
-def xavier_normal(net: nn.Module, gain: float = 1.0) -> None:
+def xavier_normal(net: nn.Module, x: Tensor | None = None, gain: float = 1.0) -> None:
     """Normal with std = gain·√(2/(fan_in + fan_out)) (Glorot & Bengio 2010)."""
     _fill(net, lambda w: nn.init.xavier_normal_(w, gain))
 
 
-def xavier_uniform(net: nn.Module, gain: float = 1.0) -> None:
+def xavier_uniform(net: nn.Module, x: Tensor | None = None, gain: float = 1.0) -> None:
     """Uniform with the std of xavier_normal (Glorot & Bengio 2010)."""
     _fill(net, lambda w: nn.init.xavier_uniform_(w, gain))
 
 
-def orthogonal(net: nn.Module, gain: float = 1.0) -> None:
+def orthogonal(net: nn.Module, x: Tensor | None = None, gain: float = 1.0) -> None:
     """Orthogonal rows or columns, times gain (Saxe et al. 2013)."""
     _fill(net, lambda w: nn.init.orthogonal_(w, gain))
 
 
-def lecun_normal(net: nn.Module) -> None:
+def lecun_normal(net: nn.Module, x: Tensor | None = None) -> None:
     """Normal with std = 1/√fan_in: for SELU, whose activations then normalise themselves (Klambauer et al. 2017)."""
     _fill(net, lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"))

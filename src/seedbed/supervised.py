@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
@@ -15,23 +16,35 @@ from seedbed.losses import Loss
 from seedbed.schedules import Schedule
 
 SLICE = 0.1  # seconds of steps in one training_step
+BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
 STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
 class Supervised(pl.LightningModule):
     """Trains `net` on (x, y) batches; logs train/loss, lr, val/loss, val/accuracy (and test/…) once an epoch.
 
-    optim: parameters → torch.optim.Optimizer. schedule: multiplies its lr. Losses are means over all samples of the
-    epoch, whatever the batches; accuracy is exact.
+    optim: parameters → torch.optim.Optimizer. schedule: multiplies its lr and momentum. clip: norm of a step's gradient
+    at most. accumulate: batches whose mean gradient makes a step. Losses are means over all samples of the epoch,
+    whatever the batches; accuracy is exact.
 
     `training_step` takes Lightning's iterator and makes as many steps as fit into SLICE, so Lightning's own cost
-    (0.4 ms a call) is paid ten times a second and not every step.
+    (0.4 ms a call) is paid ten times a second and not every step. A callback that looks at batches gets one step a
+    call, unless it says `per_slice = True`.
     """
 
-    def __init__(self, net: nn.Module, loss: Loss, optim: Callable[..., torch.optim.Optimizer], schedule: Schedule):
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: Loss,
+        optim: Callable[..., torch.optim.Optimizer],
+        schedule: Schedule,
+        clip: float | None = None,
+        accumulate: int = 1,
+    ):
         super().__init__()
         self.automatic_optimization = False
         self.net, self.loss, self.optim, self.schedule = net, loss, optim, schedule
+        self.clip, self.accumulate = clip, accumulate
         self.metrics: dict[str, float] = {}  # what was logged last, exact (Lightning's copies are float32)
         self.diverged = False
         self._trained = self._zeros(2)  # this epoch's sum of losses, samples
@@ -50,42 +63,52 @@ class Supervised(pl.LightningModule):
     # --- training
 
     def on_train_start(self) -> None:
-        optimizer = self.optimizers()
-        self._total_steps = self.trainer.estimated_stepping_batches
+        trainer, optimizer = self.trainer, self.optimizers()
+        self._total_steps = trainer.estimated_stepping_batches
+        if self.accumulate > 1 and trainer.max_epochs > 0:
+            self._total_steps = min(
+                self._total_steps, math.ceil(trainer.num_training_batches / self.accumulate) * trainer.max_epochs
+            )
+        self._slice = 0.0 if self._overridden(BATCH_HOOKS, but_per_slice=True) else SLICE
         # Lightning's wrappers of backward and step cost 27 µs a step: used where somebody needs them
-        if self._steps_are_watched():
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if scaled and self.clip:
+            raise MisconfigurationException("gradient_clip_val: not with 16-mixed, take bf16-mixed")
+        if scaled or trainer.world_size > 1 or self._overridden(STEP_HOOKS):
             self._backward, self._step = self.manual_backward, optimizer.step
         else:
             self._backward, self._step = Tensor.backward, optimizer.optimizer.step
 
-    def _steps_are_watched(self) -> bool:
-        trainer = self.trainer
-        hooked = any(is_overridden(hook, c, pl.Callback) for hook in STEP_HOOKS for c in trainer.callbacks)
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        return hooked or scaled or trainer.world_size > 1
+    def _overridden(self, hooks: tuple[str, ...], but_per_slice: bool = False) -> bool:
+        callbacks = [c for c in self.trainer.callbacks if not (but_per_slice and getattr(c, "per_slice", False))]
+        return any(is_overridden(hook, c, pl.Callback) for hook in hooks for c in callbacks)
 
     def training_step(self, dataloader_iter) -> None:
         loop = self.trainer.fit_loop.epoch_loop
         optimizer, params = self.optimizers().optimizer, list(self.net.parameters())
-        first, losses, sizes = loop.global_step, [], []
-        deadline = time.perf_counter() + SLICE
+        first, steps, losses, sizes = loop.global_step, 0, [], []
+        deadline = time.perf_counter() + self._slice
         for (x, y), _, _ in dataloader_iter:
-            step = first + len(losses)
-            self._set_rates(optimizer, step / self._total_steps)
+            self._set_rates(optimizer, (first + steps) / self._total_steps)
             loss, recorded = self._losses(x, y)
-            self._backward(loss)
+            self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
+            losses.append(recorded)
+            sizes.append(y.shape[-1])
+            if len(losses) % self.accumulate and not dataloader_iter.done:
+                continue
+            if self.clip:
+                self._clip(params)
             self._step()
+            steps += 1
             for p in params:
                 p.grad = None
             torch.clear_autocast_cache()  # else mixed precision would see the weights of the slice's first step
-            losses.append(recorded)
-            sizes.append(y.shape[-1])
-            if time.perf_counter() > deadline or step + 1 == loop.max_steps:
+            if time.perf_counter() > deadline or first + steps == loop.max_steps:
                 break
         rows = torch.tensor(sizes, dtype=torch.float64)
         self._trained[0] += rows @ torch.stack(losses).cpu().double()
         self._trained[1] += rows.sum()
-        self._count(len(losses), loop.global_step - first)
+        self._count(len(losses), steps, loop.global_step - first)
 
     def _losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The scalar to go back from, and what to record."""
@@ -93,16 +116,25 @@ class Supervised(pl.LightningModule):
         return loss, loss.detach()
 
     def _set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
+        lr, momentum = self.schedule.lr(progress), self.schedule.momentum(progress)
+        given = optimizer.defaults
         for group in optimizer.param_groups:
-            group["lr"] = optimizer.defaults["lr"] * self.schedule(progress)
+            group["lr"] = given["lr"] * lr
+            if "momentum" in given:
+                group["momentum"] = given["momentum"] * momentum
+            elif "betas" in given:
+                group["betas"] = (given["betas"][0] * momentum, given["betas"][1])
 
     def _rates(self) -> float:
         return self.optimizers().param_groups[0]["lr"]
 
-    def _count(self, steps: int, counted: int) -> None:
-        """Tell Lightning that this call was `steps` batches and optimiser steps, so that all its numbers are true."""
+    def _clip(self, params: list[nn.Parameter]) -> None:
+        nn.utils.clip_grad_norm_(params, self.clip)
+
+    def _count(self, batches: int, steps: int, counted: int) -> None:
+        """Tell Lightning of a call's batches and optimiser steps, so that all its numbers are true."""
         loop = self.trainer.fit_loop.epoch_loop
-        loop.batch_progress.increment_by(steps - 1)
+        loop.batch_progress.increment_by(batches - 1)
         loop._batches_that_stepped += steps - 1
         loop.manual_optimization.optim_step_progress.increment_by(steps - counted)
 

@@ -20,6 +20,8 @@ class Checkpoints(Checkpoint):
     Both load with `weights_only=True` and resume. A run that resumes from another folder takes its best.ckpt along.
     """
 
+    per_slice = True  # see Supervised
+
     def __init__(self, folder: str | Path, monitor: str = "val/accuracy", every: float = 5.0):
         self.folder, self.monitor, self.every = Path(folder), monitor, every
         self.best: dict | None = None  # the checkpoint to write as best.ckpt

@@ -15,6 +15,7 @@ class RunProgress(ProgressBar):
     """
 
     enabled = True
+    per_slice = True  # see Supervised
 
     def __init__(self, title: str = "training"):
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -49,6 +49,14 @@ class DigitsModule(pl.LightningDataModule):
     @property
     def num_classes(self) -> int:
         return len(self.digits.classes)
+
+    @cached_property
+    def sample(self) -> Tensor:
+        """float [256, C, H, W]: training images from all over the set, as a model sees them."""
+        images, targets = self.digits.train
+        every = max(1, len(images) // 256)
+        split = images[::every][:256], targets[::every][:256]
+        return Loader(split, 1, **self.conversion).convert(split[0])
 
     def _loader(self, split: Split, batch_size: int, **options) -> Loader:
         device, rank, world = torch.device("cpu"), 0, 1

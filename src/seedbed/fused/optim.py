@@ -28,19 +28,19 @@ Coefficient = float | Tensors  # equal for all members, or a tensor [m, 1, …] 
 class StackedOptimizer(torch.optim.Optimizer):
     """M members' optimisers in one: member i's numbers are numbers[name][i], a flag is common to all.
 
-    `defaults["lr"]` stays what was given, `lr` is what the next step uses. Numbers are in `param_groups`, the rest in
-    `state` under torch.optim's names, [M, *shape] but for the common `step`; so `state_dict()` has everything. Raises
-    ValueError where a parameter or number is not stacked M high.
+    `defaults` stay what was given; the next step uses what `drive` made of lr and momentum. Numbers are in
+    `param_groups`, the rest in `state` under torch.optim's names, [M, *shape] but for the common `step`; so
+    `state_dict()` has everything. Raises ValueError where a parameter or number is not stacked M high.
     """
 
     numbers: ClassVar[tuple[str, ...]]
     flags: ClassVar[tuple[str, ...]] = ()
+    momentum: ClassVar[str] = "momentum"  # what a schedule of the momentum drives
     corrects_bias: ClassVar[bool] = False  # coefficients depend on the number of the step
 
     def __init__(self, params: Sequence[Tensor], numbers: dict[str, Tensor | bool]):
         super().__init__(params, numbers)
         [group] = self.param_groups
-        group["lr"] = group["lr"].clone()
         members = len(numbers["lr"])
         for name in self.numbers:
             if numbers[name].shape != (members,) or numbers[name].dtype != torch.float64:
@@ -58,20 +58,19 @@ class StackedOptimizer(torch.optim.Optimizer):
         group = self.param_groups[0]
         self._number = {name: _shared(group[name]) for name in self.numbers} | {k: group[k] for k in self.flags}
         self._names = self._state_names()
-        self._seen_lr: Tensor | None = None
+        self._seen = {"lr": group["lr"], self.momentum: group[self.momentum]}
         self._last: tuple[float | None, dict] | None = None  # step and its coefficients
         self._casts: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     @property
     def lr(self) -> Tensor:
-        """float64 [M] on the CPU, to be assigned or written into between steps."""
+        """float64 [M]: what the next step uses."""
         return self.param_groups[0]["lr"]
 
-    @lr.setter
-    def lr(self, value: Tensor) -> None:
-        if value.shape != self.lr.shape:
-            raise ValueError(f"lr must be of shape {list(self.lr.shape)}, is {list(value.shape)}")
-        self.param_groups[0]["lr"] = value.to("cpu", torch.float64)
+    def drive(self, lr: Number, momentum: Number) -> None:
+        """Multiply what was given; multipliers are floats or float64 [M]."""
+        for name, multiplier in (("lr", lr), (self.momentum, momentum)):
+            self.param_groups[0][name] = self.defaults[name] * multiplier
 
     # --- what makes a kind of optimiser
 
@@ -116,9 +115,10 @@ class StackedOptimizer(torch.optim.Optimizer):
         return due
 
     def _coefficients_at(self, step: float | None) -> dict[str, Number | bool]:
-        if self._seen_lr is None or not torch.equal(self._seen_lr, self.lr):
-            self._seen_lr, self._last = self.lr.clone(), None
-            self._number["lr"] = _shared(self._seen_lr)
+        for name, seen in self._seen.items():
+            now = self.param_groups[0][name]
+            if seen is not now and not torch.equal(seen, now):
+                self._seen[name], self._number[name], self._last = now, _shared(now), None
         if self._last is None or self._last[0] != step:
             self._last = step, self._coefficients(step, **self._number)
         return self._last[1]
@@ -131,21 +131,6 @@ class StackedOptimizer(torch.optim.Optimizer):
             cast = values.to(p.device, p.dtype)
             self._casts[key] = values, cast
         return cast.view(-1, *[1] * (p.dim() - 1))
-
-    def member_state_dict(self, i: int, optimizer: torch.optim.Optimizer) -> dict:
-        """The state_dict of member i's solo optimiser, had it made the stack's steps.
-
-        `optimizer` is that optimiser before its first step, over member i's parameters in the stack's order.
-        """
-        solo, [group] = optimizer.state_dict(), self.param_groups
-        for index, p in enumerate(group["params"]):
-            state = {k: v.clone() if k == "step" else v[i].clone() for k, v in self.state.get(p, {}).items()}
-            if "momentum" in group and group["momentum"][i] == 0:
-                state.pop("momentum_buffer", None)  # only others have one
-            if state:
-                solo["state"][index] = state
-        solo["param_groups"][0]["lr"] = self.lr[i].item()
-        return solo
 
 
 class StackedSGD(StackedOptimizer):
@@ -175,6 +160,7 @@ class StackedAdam(StackedOptimizer):
 
     numbers = ("lr", "beta1", "beta2", "eps", "weight_decay")
     flags = ("decoupled_weight_decay",)
+    momentum = "beta1"
     corrects_bias = True
 
     def _state_names(self):
@@ -343,14 +329,3 @@ def stacked(
         elif values[0]:
             raise TypeError(f"a stack of {kind.__name__} does not do {name}={values[0]}")
     return cls(params, numbers)
-
-
-def stack_optimizers(params: Sequence[Tensor], solo: Sequence[torch.optim.Optimizer]) -> StackedOptimizer:
-    """The optimiser of a stack that takes the place of its members' own, fresh ones. TypeErrors as of `stacked`."""
-    kinds = set(map(type, solo))
-    if len(kinds) > 1:
-        raise TypeError(f"members of a stack have {' and '.join(sorted(k.__name__ for k in kinds))}")
-    for opt in solo:
-        if len(opt.param_groups) > 1 or any(opt.param_groups[0].get(k, v) != v for k, v in opt.defaults.items()):
-            raise TypeError("a stack has one group of parameters, with the optimiser's defaults")
-    return stacked(kinds.pop(), [opt.defaults for opt in solo], params)

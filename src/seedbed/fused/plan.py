@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Config = Mapping[str, Any]
+EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member
 
 
 @dataclass
@@ -26,6 +27,8 @@ def why_alone(config: Config) -> str | None:
         return "it goes on from a checkpoint"
     if config["trainer"]["devices"] != 1:
         return "it runs on several devices"
+    if any(node["_target_"] != EARLY_STOPPING for node in config["callbacks"].values()):
+        return "its callbacks look at one network"
     return None
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.func import vmap
 
@@ -22,7 +24,8 @@ class Stack(Supervised):
 
     Members i·M/G … share the batches of group i. Numbers of the optimiser (`defaults` of its class `kind`), schedules
     and numbers of the loss may differ from member to member. `history` holds each epoch's metrics; `best` and `final`
-    what a member's checkpoints need. A member whose loss is no longer finite at an epoch's end stops there.
+    what a member's checkpoints need. A member whose loss is no longer finite at an epoch's end stops there, and where
+    `stopper`, the EarlyStopping that each solo run would have, says so.
     """
 
     def __init__(
@@ -33,17 +36,22 @@ class Stack(Supervised):
         kind: type[torch.optim.Optimizer],
         defaults: Sequence[dict],
         schedules: Sequence[Schedule],
+        stopper: EarlyStopping | None = None,
+        **of_steps: Any,
     ):
         self.members = len(nets)
-        super().__init__(StackedNet(nets, groups), losses[0], None, None)
+        super().__init__(StackedNet(nets, groups), losses[0], None, None, **of_steps)
         self.kind, self.defaults = kind, list(defaults)
         self._losses_of = _distinct(losses)
         self._schedules_of = _distinct(schedules)
-        self._lr = torch.tensor([d["lr"] for d in defaults], dtype=torch.float64)
+        self.stopper = stopper
         self.history: list[dict[str, Tensor]] = []
         self.wall_times: list[float] = []  # at each epoch's end
         self.metrics: dict[str, Tensor] = {}
-        self.diverged_at = torch.full((self.members,), -1)  # epoch, -1: not
+        self.ended_at = torch.full((self.members,), -1)  # epoch, -1: not before the others
+        self.diverged = torch.zeros(self.members, dtype=torch.bool)
+        self.stop_score = stopper.best_score.expand(self.members) if stopper else None  # the best of what it monitors
+        self.stop_wait = torch.zeros(self.members, dtype=torch.long)  # epochs since
         self.best_score = torch.full((self.members,), -torch.inf, dtype=torch.float64)
         self.best_epoch = torch.full((self.members,), -1)
         self.best: dict[str, Tensor] = {}
@@ -76,13 +84,23 @@ class Stack(Supervised):
             each = each.index_put((members,), vmap(loss, in_dims=(0, y_dim))(output[members], targets))
         return each
 
-    def _set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
+    def _set_rates(self, optimizer: StackedOptimizer, progress: float) -> None:
         if len(self._schedules_of) == 1:
-            optimizer.lr = self._lr * self._schedules_of[0][0](progress)
+            schedule = self._schedules_of[0][0]
+            optimizer.drive(schedule.lr(progress), schedule.momentum(progress))
             return
-        optimizer.lr = self._lr.clone()
+        lr, momentum = torch.empty(2, self.members, dtype=torch.float64)
         for schedule, members in self._schedules_of:
-            optimizer.lr[members] *= schedule(progress)
+            lr[members], momentum[members] = schedule.lr(progress), schedule.momentum(progress)
+        optimizer.drive(lr, momentum)
+
+    def _clip(self, params: list[nn.Parameter]) -> None:
+        """Each member by its own norm, as `clip_grad_norm_` would."""
+        grads = [p.grad for p in params if p.grad is not None]
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in grads]).norm(dim=0)  # [M]
+        scale = (self.clip / (norms + 1e-6)).clamp(max=1.0)
+        for g in grads:
+            g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
 
     def _rates(self) -> Tensor:
         return self.optimizers().optimizer.lr.clone()
@@ -94,46 +112,62 @@ class Stack(Supervised):
         self._keep_best()
 
     def _stop_if_diverged(self) -> None:
+        """Also where training stops early: what ends a member's run."""
+        running = self.ended_at < 0
         finite = torch.isfinite(self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0))
-        new = ~finite & (self.diverged_at < 0)
-        if new.any():
-            self.diverged_at[new] = self.current_epoch
-            self._keep(self.final, new)
-        self.trainer.should_stop |= bool((self.diverged_at >= 0).all())
+        self.diverged |= running & ~finite
+        ends = running & (~finite | self._waited_enough())
+        if ends.any():
+            self.ended_at[ends] = self.current_epoch
+            self._keep(self.final, ends)
+        self.trainer.should_stop |= bool((self.ended_at >= 0).all())
+
+    def _waited_enough(self) -> Tensor:
+        """bool [M]: EarlyStopping's rule, for each member."""
+        if self.stopper is None:
+            return torch.zeros(self.members, dtype=torch.bool)
+        score = self.metrics[self.stopper.monitor].float()  # Lightning's copy of a metric is float32
+        better = self.stopper.monitor_op(score - self.stopper.min_delta, self.stop_score)
+        self.stop_score = torch.where(better, score, self.stop_score)
+        self.stop_wait = torch.where(better, 0, self.stop_wait + 1)
+        return ~torch.isfinite(score) | (self.stop_wait >= self.stopper.patience)
 
     def _keep_best(self) -> None:
         score = self.metrics.get("val/accuracy")
         if score is not None:
-            better = (score > self.best_score) & ((self.diverged_at < 0) | (self.diverged_at == self.current_epoch))
+            better = (score > self.best_score) & ((self.ended_at < 0) | (self.ended_at == self.current_epoch))
             self.best_score[better], self.best_epoch[better] = score[better], self.current_epoch
             self._keep(self.best, better)
 
     def on_train_end(self) -> None:
-        self._keep(self.final, self.diverged_at < 0)
+        self._keep(self.final, self.ended_at < 0)
 
     def _keep(self, copies: dict[str, Tensor], members: Tensor) -> None:
         """Copy the marked members' weights and optimiser state as they are now."""
-        members = members.nonzero()[:, 0].to(self.device)
+        members = members.nonzero()[:, 0]
         if len(members):
             for name, value in self.member_tensors().items():
                 if name not in copies:
                     copies[name] = torch.zeros_like(value)
-                copies[name][members] = value[members]
+                rows = members.to(value.device)
+                copies[name][rows] = value[rows]
 
     def member_tensors(self) -> dict[str, Tensor]:
-        """All that a member is, each [M, …]: "net.<name>" and "optim.<index of the parameter>.<name>"."""
+        """All that a member is, each [M, …]: "net.<name>", "optim.<index of the parameter>.<name>", "stop.…"."""
         found = {f"net.{name}": value.detach() for name, value in self.net.stacked_state().items()}
         optimizer = self.optimizers().optimizer
         for i, p in enumerate(self.net.stacked):
             for name, value in optimizer.state.get(p, {}).items():
                 if isinstance(value, Tensor) and value.dim() and len(value) == self.members:
                     found[f"optim.{i}.{name}"] = value
+        if self.stopper is not None:
+            found |= {"stop.score": self.stop_score, "stop.wait": self.stop_wait}
         return found
 
     # --- evaluation
 
     def use_final(self) -> None:
-        """Give every member the weights it ended with: one that diverged stopped before the others."""
+        """Give every member the weights it ended with: some stopped before the others."""
         for name, value in self.net.stacked_state().items():
             value.data.copy_(self.final[f"net.{name}"])
 
@@ -153,7 +187,8 @@ class Stack(Supervised):
 
     # --- the stack's own resume point
 
-    KEPT = ("history", "wall_times", "diverged_at", "best_score", "best_epoch", "best", "final")
+    KEPT = ("history", "wall_times", "ended_at", "diverged", "stop_score", "stop_wait")
+    KEPT += ("best_score", "best_epoch", "best", "final")
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)

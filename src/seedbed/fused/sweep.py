@@ -75,8 +75,17 @@ class FusedSweep:
         data = self._data(stack)
         most = self._capacity(stack, data)
         pieces = [stack] if len(stack.jobs) <= most else self.stacks(most, stack.jobs)
-        for piece in pieces:
-            yield from self._train_piece(piece, self._data(piece))
+        while pieces:
+            piece = pieces.pop(0)
+            try:
+                yield from self._train_piece(piece, self._data(piece))
+            except torch.OutOfMemoryError:  # the capacity was an estimate
+                half = (len(piece.jobs) + 1) // 2
+                if half == len(piece.jobs):
+                    raise
+                log.info("%d runs do not fit into memory: split", len(piece.jobs))
+                torch.cuda.empty_cache()
+                pieces = self.stacks(half, piece.jobs) + pieces
 
     def _data(self, stack: StackPlan) -> DigitsModule:
         config = self.jobs[stack.jobs[0]].config
@@ -132,14 +141,14 @@ class FusedSweep:
         steps = [checkpoints.progress[epoch]["global_step"] for epoch in range(len(history))]
         for i, number in enumerate(piece.jobs):
             job = self.jobs[number]
-            diverged = int(stack.diverged_at[i])
-            epochs = diverged + 1 if diverged >= 0 else len(history)
+            ended = int(stack.ended_at[i])
+            epochs = ended + 1 if ended >= 0 else len(history)
             curves = [
                 (wall_time, step, {name: values[i] for name, values in epoch.items()})
                 for wall_time, step, epoch in zip(stack.wall_times, steps, history[:epochs], strict=False)
             ]
             metrics = {
-                "status": "diverged" if diverged >= 0 else "completed",
+                "status": "diverged" if stack.diverged[i] else "completed",
                 **{name: curves[-1][2][name] for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
                 **{name: values[i] for name, values in tested.items()},
                 "epochs": epochs,
