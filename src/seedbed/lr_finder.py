@@ -9,9 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
+from statistics import fmean
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 WIDTH = 0.12  # decades: standard deviation of the Gaussian that smooths the losses
 LAG = 0.9  # of the running mean that says whether the loss diverges
@@ -20,61 +24,75 @@ FALLEN = 0.9  # of the way from the first loss to the least: here the flat botto
 
 
 @dataclass
-class Ramp:
-    """lrs and losses of the steps made; `smoothed` losses; the suggested lr."""
+class Found:
+    """lrs and losses of the ramp's steps, the losses smoothed, the suggested lr and whether it has trained a net."""
 
     lrs: list[float]
     losses: list[float]
     smoothed: list[float]
     suggestion: float
+    tried: bool
 
 
-def endless(loader) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of one epoch after another."""
-    epoch = 0
-    while True:
-        loader.sampler.set_epoch(epoch)
-        yield from loader
-        epoch += 1
+class Run(Protocol):
+    """What is needed of an untrained run."""
+
+    net: nn.Module
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer: ...
 
 
-def ramp(
-    net: nn.Module,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    optimizer: torch.optim.Optimizer,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    start: float = 1e-5,
-    end: float = 100.0,
-    steps: int = 200,
-) -> Ramp:
-    """Train with lrs from start to end, a constant factor a step, until the loss diverges; the net is spoilt then.
+def find(make: Callable[[], Run], loader, start: float = 1e-5, end: float = 100.0, steps: int = 200) -> Found:
+    """Train a new run with lrs from start to end, a constant factor a step, until it diverges; suggest an lr and try it.
 
-    Diverged: not finite, or over 4 × its least running mean. Raises ValueError if the first steps do already.
+    Tried: that many steps bring a new run half the way to the ramp's least loss; else a half, a quarter or an eighth of
+    the lr is tried. Raises ValueError if the loss is not finite from the start.
     """
-    lrs, losses = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)], []
-    running, least = 0.0, math.inf
-    net.train()
-    for i, (lr, (x, y)) in enumerate(zip(lrs, batches, strict=False)):
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        value = loss(net(x), y)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        current = value.item()
-        running = LAG * running + (1 - LAG) * current
-        mean = running / (1 - LAG ** (i + 1))
-        if not math.isfinite(mean):
-            break
-        losses.append(current)
-        least = min(least, mean)
-        if mean > DIVERGED * least:
-            break
+    lrs = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
+    losses = train(make(), _endless(loader), lrs, "searching")
     lrs = lrs[: len(losses)]
     if len(losses) < 3:
         raise ValueError(f"the loss is not finite from the start, at an lr of {start:g}")
     smoothed = smooth(lrs, losses)
-    return Ramp(lrs, losses, smoothed, suggest(lrs, smoothed))
+    halfway = (smoothed[0] + min(smoothed)) / 2
+    suggestion = suggest(lrs, smoothed)
+    for lr in (suggestion, suggestion / 2, suggestion / 4, suggestion / 8):
+        tried = train(make(), _endless(loader), [lr] * steps, f"trying {lr:.2g}")
+        if len(tried) == steps and fmean(tried[-steps // 4 :]) < halfway:
+            return Found(lrs, losses, smoothed, lr, tried=True)
+    return Found(lrs, losses, smoothed, suggestion, tried=False)
+
+
+def train(run: Run, batches: Iterable[tuple[Tensor, Tensor]], lrs: Sequence[float], title: str) -> list[float]:
+    """The losses of a step at each lr, up to the first that is not finite or whose running mean is over 4 × the least."""
+    optimizer, net = run.configure_optimizers(), run.net.train()
+    losses: list[float] = []
+    running, least = 0.0, math.inf
+    steps = tqdm(lrs, title, unit="step", delay=2, leave=False)
+    for lr, (x, y) in zip(steps, batches, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        loss = run.loss(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if not math.isfinite(loss.item()):
+            break
+        losses.append(loss.item())
+        running = LAG * running + (1 - LAG) * losses[-1]
+        mean = running / (1 - LAG ** len(losses))
+        least = min(least, mean)
+        if mean > DIVERGED * least:
+            break
+    return losses
+
+
+def _endless(loader) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch after another."""
+    for epoch in count():
+        loader.sampler.set_epoch(epoch)
+        yield from loader
 
 
 def smooth(lrs: Sequence[float], losses: Sequence[float]) -> list[float]:
@@ -96,7 +114,7 @@ def suggest(lrs: Sequence[float], smoothed: Sequence[float]) -> float:
     return min(4 * lrs[bottom], 2 / 3 * lrs[least])
 
 
-def picture(found: Ramp, title: str):
+def picture(found: Found, title: str):
     """Loss against lr, with the suggestion."""
     from matplotlib.figure import Figure
 

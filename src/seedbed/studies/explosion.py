@@ -44,11 +44,11 @@ def explosion(lab, size: int = 512, times: int = 100, seeds: int = 5) -> Finding
     firsts = {
         name: [
             _range([_first(reached) for reached in map(test, runs)])
-            for test in (lambda v: v.isinf().any(1), lambda v: v.isnan().any(1), lambda v: (v == 0).all(1))
+            for test in (lambda v: v.isnan().any(1), lambda v: (v == 0).all(1))
         ]
         for name, runs in vectors.items()
     }
-    header = ["matrices", "first inf at", "first nan at", "all 0 at", f"rms after {times}", "(least", "most)"]
+    header = ["matrices", "nan from", "0 from", f"mean rms after {times}", "least", "most"]
     rows = [[name, *firsts[name], *_spread(ends[:, -1])] for name, ends in sizes.items()]
     return Findings(
         f"A vector of {size} standard normal numbers, multiplied {times} times, {seeds} seeds:",
@@ -87,24 +87,22 @@ def _picture(sizes: dict[str, Tensor], firsts: dict[str, list[str]], size: int):
 
     fig = Figure(figsize=(9, 5.5), layout="constrained")
     ax = fig.subplots()
+    for i, (name, runs) in enumerate(sizes.items()):
+        for run in runs:
+            shown = run.where(run.isfinite() & (run > 0), math.nan)
+            ax.plot(shown, color=f"C{i}", linewidth=1.5, alpha=0.7)
+        nan, zero = firsts[name]
+        fate = f"nan from {nan}" if nan != "never" else f"0 from {zero}" if zero != "never" else "stays near 1"
+        last = int(shown.isfinite().nonzero()[-1])
+        place = {"xy": (last, shown[last]), "xytext": (6, 6), "textcoords": "offset points", "color": f"C{i}"}
+        ax.annotate(f"{name}: {fate}", ha="right" if last == len(shown) - 1 else "left", **place)
     limits = torch.finfo(torch.float32)
     for limit, name in ((limits.max, "largest float32"), (limits.smallest_normal * limits.eps, "smallest float32")):
         ax.axhline(limit, color="grey", linestyle=":", linewidth=1)
-        ax.text(times_of(sizes), limit, f"{name}: {limit:.1e} ", color="grey", ha="right", va="bottom", fontsize=9)
-    for i, (name, runs) in enumerate(sizes.items()):
-        inf, nan, zero = firsts[name]
-        fate = f"inf at {inf}, nan at {nan}" if nan != "never" else f"0 at {zero}" if zero != "never" else "stays near 1"
-        for k, run in enumerate(runs):
-            shown = run.where(run.isfinite() & (run > 0), math.nan)
-            ax.plot(shown, color=f"C{i}", linewidth=1.2, alpha=0.7, label=None if k else f"{name}: {fate}")
+        ax.text(len(shown) - 1, limit, f"{name}: {limit:.1e}", color="grey", ha="right", va="top", fontsize=9)
     ax.set_yscale("log")
-    ax.set_title(f"A vector multiplied again and again by random {size} × {size} matrices")
+    ax.set_title(f"A vector multiplied by random {size} × {size} matrices, {len(runs)} seeds each")
     ax.set_xlabel("multiplications")
-    ax.set_ylabel("size of the vector's numbers (root mean square)")
-    ax.legend(loc="center right", title=f"matrix entries ({len(runs)} seeds each)")
+    ax.set_ylabel("root mean square of the vector (log)")
     ax.grid(alpha=0.3)
     return fig
-
-
-def times_of(sizes: dict[str, Tensor]) -> int:
-    return next(iter(sizes.values())).shape[1] - 1

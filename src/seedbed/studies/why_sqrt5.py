@@ -55,17 +55,17 @@ def train(module, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> float
 
 
 def why_sqrt5(lab, inits: Sequence[str], seeds: int, steps: int, words: Sequence[str]) -> Findings:
-    """Statistics of every layer under each init, means over seeds; on the first batch of the training set."""
+    """Statistics of every layer under each init, means over seeds; on the 256 images that an init may see."""
     details, losses = [], {}
     progress = tqdm(total=len(inits) * seeds, unit="net", desc="training", mininterval=1)
     for init in inits:
         runs, last = [], []
         for seed in range(seeds):
             module, data = lab.module((*words, f"init={init}"), seed)
-            loader = data.train_dataloader()
-            x, y = next(iter(loader))
+            x, labels = data.sample, data.digits.train[1]
+            y = labels[:: max(1, len(labels) // len(x))][: len(x)]
             before = measure(module.net, module.loss, x, y)
-            last.append(train(module, iter(loader), steps))
+            last.append(train(module, iter(data.train_dataloader()), steps))
             runs.append((before, measure(module.net, module.loss, x, y)))
             progress.update()
         losses[init] = fmean(last)
@@ -107,8 +107,10 @@ def _findings(details: list[dict], losses: dict[str, float], seeds: int, steps: 
         for when in WHEN
         for name in ("std", "gradient std")
     }
-    conclusion = f"std i: of the output of layer i at the start; gradient 1: std of the first layer's weight gradient. "
-    conclusion += f"After: {steps} steps. Means over {seeds} seeds."
+    conclusion = (
+        f"std i: of the output of layer i before training; gradient 1: std of the first weight's gradient;\n"
+        f"after: {steps} steps of training; means over {seeds} seeds, nan where one diverged."
+    )
     return Findings(conclusion, header, rows, {"why_sqrt5": _picture(details, seeds, steps)}, curves, details)
 
 
@@ -126,8 +128,9 @@ def _picture(details: list[dict], seeds: int, steps: int):
                 mine = [row for row in details if row["init"] == init and row["when"] == when]
                 style = {"marker": "os^Dv"[i % 5], "color": f"C{i}", "linewidth": 3 if init == "default" else 1.5}
                 ax.plot([r["layer"] for r in mine], [r[name] for r in mine], label=init, alpha=0.8, **style)
+            lost = [r["init"] for r in details if r["when"] == when and r["layer"] == 1 and not math.isfinite(r[name])]
             ax.set_yscale("log")
-            ax.set_title(title)
+            ax.set_title(title + (f" ({', '.join(lost)}: diverged)" if lost else ""))
             ax.set_xticks([row["layer"] for row in mine])
             ax.grid(alpha=0.3)
             if name == "std":
