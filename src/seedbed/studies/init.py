@@ -12,7 +12,7 @@ def init(lab, models: Sequence[str], inits: Sequence[str], seeds: int, epochs: i
     """Accuracy and loss curves of every init × model at one learning rate; means with 95 % intervals over seeds."""
     axes = [f"model={','.join(models)}", f"init={','.join(inits)}", sweeps.seeds_word(seeds)]
     jobs = lab.sweep([*words, *axes, f"trainer.max_epochs={epochs}"])
-    groups = {(m, i): sweeps.having(jobs, model=m, init=i) for m in models for i in inits}
+    groups = {(m, i): sweeps.having(jobs, {"model": m, "init": i}) for m in models for i in inits}
     numbers = {key: sweeps.accuracies(group) for key, group in groups.items()}
     losses = {key: sweeps.mean_curve(group, lab.runs, "train/loss") for key, group in groups.items()}
     rows = []
@@ -33,7 +33,6 @@ def init(lab, models: Sequence[str], inits: Sequence[str], seeds: int, epochs: i
 
 def _accuracy(models: Sequence[str], inits: Sequence[str], numbers: dict, epochs: int):
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
 
     fig = Figure(figsize=(4 * len(models) + 2, 1.5 + 0.45 * len(inits)), layout="constrained")
     panels = fig.subplots(1, len(models), sharey=True, squeeze=False)[0]
@@ -44,8 +43,7 @@ def _accuracy(models: Sequence[str], inits: Sequence[str], numbers: dict, epochs
             ax.plot(values, [row] * len(values), "|", color="grey", markersize=9)
             ax.errorbar(mean, row, xerr=half, fmt="o", color="C3" if name == "default" else "C0", capsize=4)
         ax.set_xscale("log")
-        for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-            axis(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else ""))
+        sweeps.plain_numbers(ax.xaxis)
         ax.set_title(model)
         ax.set_xlabel("validation error in % (log)")
         ax.grid(alpha=0.3, which="both", axis="x")
@@ -65,6 +63,7 @@ def _losses(models: Sequence[str], inits: Sequence[str], losses: dict, seeds: in
         for i, name in enumerate(inits):
             sweeps.draw_curve(ax, name, sweeps.style(i), *losses[model, name])
         ax.set_yscale("log")
+        sweeps.plain_numbers(ax.yaxis)
         ax.set_title(model)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -13,9 +13,9 @@ def seeds_word(seeds: int) -> str:
     return f"seed=range(0,{seeds})"
 
 
-def having(jobs: Sequence[Job], **values: str) -> list[Job]:
-    """The jobs whose overrides have these values; `optim_lr` is optim.lr."""
-    return [j for j in jobs if all(j.shown(key.replace("_", ".")) == value for key, value in values.items())]
+def having(jobs: Sequence[Job], values: dict[str, str]) -> list[Job]:
+    """The jobs whose overrides have these values, as one types them."""
+    return [job for job in jobs if all(job.shown(key) == value for key, value in values.items())]
 
 
 def accuracies(jobs: Sequence[Job]) -> list[float]:
@@ -66,3 +66,12 @@ def draw_curve(ax, label: str, style: dict, means: Sequence[float], halves: Sequ
 def style(position: int) -> dict:
     """A colour and a marker that tell ten lines apart."""
     return {"color": f"C{position % 10}", "marker": "os^Dv"[position % 5], "markersize": 5}
+
+
+def plain_numbers(axis) -> None:
+    """0.1, 0.2, 0.3 and 0.5 on a log axis, where matplotlib writes powers of ten."""
+    from matplotlib.ticker import FuncFormatter
+
+    shown = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "1235" else "")
+    axis.set_major_formatter(shown)
+    axis.set_minor_formatter(shown)
