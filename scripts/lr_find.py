@@ -3,7 +3,8 @@
 Trains 200 mini-batches with an lr that grows from 1e-5 to 100, then 200 with the suggested lr to see that it trains: a
 second or two for an MLP. The last line is
     suggested optim.lr=…
-A picture of the loss against the lr, the losses as CSV and TensorBoard's events lie in outputs/lr_find/<date>/<time>-<n>.
+A picture of the loss against the lr, the losses as CSV and TensorBoard's events lie in
+outputs/lr_find/<date>/<time>-<n>.
 """
 
 import csv

@@ -1,13 +1,19 @@
 """The learning-rate finder: its ramp, its suggestion, and that the suggestion trains."""
 
 import math
+import re
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from seedbed.lr_finder import find, smooth, suggest, train
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Quadratic:
@@ -106,3 +112,11 @@ def test_suggestion_trains_whatever_the_loss_and_optimiser(finder, fit, words):
     assert found.tried
     run = fit(*words, f"optim.lr={found.suggestion}", "trainer.max_epochs=2")
     assert run.metrics["val/accuracy"] > 0.95
+
+
+def test_command_prints_its_suggestion_and_draws_it(tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "lr_find.py"), "model=linear", "lr_find.steps=100"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert re.fullmatch(r"suggested optim\.lr=[\d.e+-]+", done.stdout.splitlines()[-1]), done.stdout + done.stderr
+    (folder,) = (tmp_path / "outputs" / "lr_find").glob("*/*")
+    assert {"lr_find.png", "lr_find.csv", ".hydra"} <= {path.name for path in folder.iterdir()}

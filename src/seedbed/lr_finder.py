@@ -44,11 +44,13 @@ class Run(Protocol):
 
 
 def find(make: Callable[[], Run], loader, start: float = 1e-5, end: float = 100.0, steps: int = 200) -> Found:
-    """Train a new run with lrs from start to end, a constant factor a step, until it diverges; suggest an lr and try it.
+    """Train a new run with lrs from start to end, a constant factor a step, until it diverges; suggest an lr, try it.
 
     Tried: that many steps bring a new run half the way to the ramp's least loss; else a half, a quarter or an eighth of
-    the lr is tried. Raises ValueError if the loss is not finite from the start.
+    the lr is tried. Raises ValueError if the loss is not finite from the start, or start ≥ end.
     """
+    if start >= end:
+        raise ValueError(f"lr_find.start={start:g}: must be less than lr_find.end={end:g}")
     lrs = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
     losses = train(make(), _endless(loader), lrs, "searching")
     lrs = lrs[: len(losses)]
@@ -65,7 +67,7 @@ def find(make: Callable[[], Run], loader, start: float = 1e-5, end: float = 100.
 
 
 def train(run: Run, batches: Iterable[tuple[Tensor, Tensor]], lrs: Sequence[float], title: str) -> list[float]:
-    """The losses of a step at each lr, up to the first that is not finite or whose running mean is over 4 × the least."""
+    """Losses of a step at each lr, up to the first that is not finite or brings the running mean over 4 × its least."""
     optimizer, net = run.configure_optimizers(), run.net.train()
     losses: list[float] = []
     running, least = 0.0, math.inf

@@ -44,7 +44,7 @@ def test_table_says_when_and_details_hold_every_step(found, tmp_path):
         ["× 1/√size", "never", "never"],
     ]
     found.write(tmp_path)
-    details = list(csv.DictReader(open(tmp_path / "details.csv", encoding="utf-8")))
+    details = list(csv.DictReader((tmp_path / "details.csv").read_text(encoding="utf-8").splitlines()))
     assert len(details) == 3 * 2 * 101
     last = [float(row["rms"]) for row in details if row["multiplications"] == "100" and row["matrices"] == "× 0.01"]
     assert last == [0.0, 0.0]

@@ -29,7 +29,9 @@ def test_having_finds_values_as_one_types_them():
 
 
 def test_jobs_without_accuracy_are_left_out():
-    jobs = [Job(n, str(n), {}, {"val/accuracy": value}) for n, value in enumerate((0.5, None, 0.7))] + [Job(3, "3", {}, {})]
+    jobs = [Job(n, str(n), {}, {"val/accuracy": value}) for n, value in enumerate((0.5, None, 0.7))] + [
+        Job(3, "3", {}, {})
+    ]
     assert sweeps.mean_and_interval(sweeps.accuracies(jobs))[0] == pytest.approx(0.6)
 
 
@@ -47,7 +49,7 @@ def test_init_finds_the_standard_normal_worse(init_study):
 
 def test_init_equals_the_sweeps_own_jobs(init_study):
     lab, found = init_study
-    rows = list(csv.DictReader(open(lab.runs / "summary.csv", encoding="utf-8")))
+    rows = list(csv.DictReader((lab.runs / "summary.csv").read_text(encoding="utf-8").splitlines()))
     own = [float(row["val/accuracy"]) for row in rows if row["init"] == "default"]
     assert found.rows[0][3] == pytest.approx(sum(own) / 2, abs=1e-6)
     assert len(found.curves["train loss/linear/default"]) == 2

@@ -27,8 +27,12 @@ def depth(
     found = {}
     for name in inits:
         for d in depths:
-            groups = {lr: sweeps.having(jobs, {"init": name, "model.hidden": hidden[d], "optim.lr": lr}) for lr in shown}
-            found[name, d] = max((sweeps.mean_and_interval(sweeps.accuracies(g) or [0.0]), lr) for lr, g in groups.items())
+            groups = {
+                lr: sweeps.having(jobs, {"init": name, "model.hidden": hidden[d], "optim.lr": lr}) for lr in shown
+            }
+            found[name, d] = max(
+                (sweeps.mean_and_interval(sweeps.accuracies(g) or [0.0]), lr) for lr, g in groups.items()
+            )
     deepest_first = sorted(inits, key=lambda name: -sum(found[name, d][0][0] for d in depths))
     return Findings(
         f"Validation accuracy after {epochs} epochs by number of layers, each at the best of lr {', '.join(shown)}; "
@@ -36,7 +40,7 @@ def depth(
         ["init", *map(str, depths)],
         [[name, *(found[name, d][0][0] for d in depths)] for name in deepest_first],
         {"depth": _picture(deepest_first, depths, found, width, epochs, seeds)},
-        {},
+        {f"accuracy by layers/{name}": {d: found[name, d][0][0] for d in depths} for name in inits},
         [
             {"init": name, "layers": d, "best lr": lr, "mean": mean, "half interval": half}
             for (name, d), ((mean, half), lr) in found.items()

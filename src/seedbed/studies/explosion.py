@@ -19,9 +19,9 @@ SCALES: dict[str, Callable[[int], float]] = {
 
 
 def multiply(std: float, size: int = 512, times: int = 100, seed: int = 0) -> Tensor:
-    """A standard normal vector after 0, 1, …, `times` multiplications with new random matrices: float32 [times + 1, size].
+    """A standard normal vector after 0, 1, …, `times` multiplications with random matrices: float32 [times + 1, size].
 
-    Matrices [size, size] have entries of this std.
+    Each matrix is a new one, [size, size], with normal entries of this std.
     """
     draw = torch.Generator().manual_seed(seed)
     x = torch.randn(size, generator=draw)
@@ -55,7 +55,7 @@ def explosion(lab, size: int = 512, times: int = 100, seeds: int = 5) -> Finding
         header,
         rows,
         {"explosion": _picture(sizes, firsts, size)},
-        {f"rms/{name}": runs[0].tolist() for name, runs in sizes.items()},
+        {f"rms/{name}": dict(enumerate(runs[0].tolist())) for name, runs in sizes.items()},
         [
             {"matrices": name, "seed": seed, "multiplications": n, "rms": value}
             for name, runs in sizes.items()
@@ -92,7 +92,8 @@ def _picture(sizes: dict[str, Tensor], firsts: dict[str, list[str]], size: int):
             shown = run.where(run.isfinite() & (run > 0), math.nan)
             ax.plot(shown, color=f"C{i}", linewidth=1.5, alpha=0.7)
         nan, zero = firsts[name]
-        fate = f"nan from {nan}" if nan != "never" else f"0 from {zero}" if zero != "never" else "stays near 1"
+        fate = f"nan from {nan}" if nan != "never" else f"0 from {zero}" if zero != "never" else ""
+        fate = fate or f"{runs[:, -1].mean():.2g} at the end"
         last = int(shown.isfinite().nonzero()[-1])
         place = {"xy": (last, shown[last]), "xytext": (6, 6), "textcoords": "offset points", "color": f"C{i}"}
         ax.annotate(f"{name}: {fate}", ha="right" if last == len(shown) - 1 else "left", **place)
@@ -101,6 +102,8 @@ def _picture(sizes: dict[str, Tensor], firsts: dict[str, list[str]], size: int):
         ax.axhline(limit, color="grey", linestyle=":", linewidth=1)
         ax.text(len(shown) - 1, limit, f"{name}: {limit:.1e}", color="grey", ha="right", va="top", fontsize=9)
     ax.set_yscale("log")
+    ax.set_yticks([10.0**e for e in range(-50, 50, 10)])
+    ax.set_ylim(1e-50, 1e45)
     ax.set_title(f"A vector multiplied by random {size} × {size} matrices, {len(runs)} seeds each")
     ax.set_xlabel("multiplications")
     ax.set_ylabel("root mean square of the vector (log)")

@@ -20,14 +20,14 @@ Cell = str | int | float | None
 class Findings:
     """A conclusion of a line or two, a table that fits a terminal, pictures, and curves for TensorBoard.
 
-    curves: tag → values, one a step. details: another table, of all that was measured, for a table.csv too long to read.
+    curves: tag → step → value. details: another table, of all that was measured, too long to read.
     """
 
     conclusion: str
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     figures: dict[str, Figure]
-    curves: dict[str, Sequence[float]] = field(default_factory=dict)
+    curves: dict[str, dict[int, float]] = field(default_factory=dict)
     details: Sequence[dict[str, Any]] = ()
 
     def text(self) -> str:
@@ -44,7 +44,7 @@ class Findings:
             _write_csv(folder / "details.csv", self.details[0], [row.values() for row in self.details])
         with SummaryWriter(str(folder)) as writer:
             for tag, values in self.curves.items():
-                for step, value in enumerate(values):
+                for step, value in values.items():
                     writer.add_scalar(tag, value, step)
             for name, picture in self.figures.items():
                 picture.savefig(folder / f"{name}.png", dpi=150)

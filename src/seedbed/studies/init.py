@@ -27,7 +27,7 @@ def init(lab, models: Sequence[str], inits: Sequence[str], seeds: int, epochs: i
         ["model", "init", "seeds", "mean", "± 95 %", "min", "max"],
         rows,
         {"accuracy": _accuracy(models, inits, numbers, epochs), "loss": _losses(models, inits, losses, seeds)},
-        {f"train loss/{model}/{name}": means for (model, name), (means, _) in losses.items()},
+        {f"train loss/{model}/{name}": dict(enumerate(means, start=1)) for (model, name), (means, _) in losses.items()},
     )
 
 

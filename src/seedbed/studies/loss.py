@@ -30,7 +30,10 @@ def loss(lab, losses: Sequence[str], lrs: Sequence[float], seeds: int, epochs: i
         ["loss", "best lr", "seeds", "mean", "± 95 %", "min", "max"],
         rows,
         {"loss": _picture(losses, shown, numbers, best, curves, seeds)},
-        {f"val accuracy/{name} lr {best[name]}": curve for name, (curve, _) in curves.items()},
+        {
+            f"val accuracy/{name} lr {best[name]}": dict(enumerate(curve, start=1))
+            for name, (curve, _) in curves.items()
+        },
         [
             {"loss": name, "optim.lr": lr, "seeds": len(numbers[name, lr]), "mean": mean, "half interval": half}
             for (name, lr), (mean, half) in means.items()

@@ -24,7 +24,7 @@ def layers(net: nn.Module) -> list[nn.Module]:
 
 
 def measure(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> list[dict[str, float]]:
-    """Of each layer: mean, std and variance of its output (before any activation), mean and std of its weight's gradient.
+    """Of each layer: mean, std, variance of its output (before any activation), mean, std of its weight's gradient.
 
     Over everything: samples, channels, positions. The net's gradients are None afterwards.
     """
@@ -69,7 +69,9 @@ def why_sqrt5(lab, inits: Sequence[str], seeds: int, steps: int, words: Sequence
             runs.append((before, measure(module.net, module.loss, x, y)))
             progress.update()
         losses[init] = fmean(last)
-        details += [{"init": init, "when": w, **row} for i, w in enumerate(WHEN) for row in _means([r[i] for r in runs])]
+        details += [
+            {"init": init, "when": w, **row} for i, w in enumerate(WHEN) for row in _means([r[i] for r in runs])
+        ]
     progress.close()
     return _findings(details, losses, seeds, steps)
 
@@ -102,7 +104,7 @@ def _findings(details: list[dict], losses: dict[str, float], seeds: int, steps: 
         for init, loss in losses.items()
     ]
     curves = {
-        f"{name} of layer/{when}/{init}": [math.nan, *values(init, when, name)]
+        f"{name} of layer/{when}/{init}": dict(enumerate(values(init, when, name), start=1))
         for init in losses
         for when in WHEN
         for name in ("std", "gradient std")
