@@ -147,3 +147,26 @@ def test_gradient_is_finite_where_the_output_is_the_target_itself(loss, K):
     target = torch.arange(8) % max(K, 2)
     _, gradient = value_and_gradient(loss(), numbers(target, K).float(), target)
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", [MnistLoss, BCE, MSE, RMSE, L1])
+def test_probability_of_one_output_is_class_1s_and_agrees_with_the_prediction(loss):
+    output = torch.tensor([[-3.0], [-0.1], [0.2], [0.7], [4.0]])
+    p = loss().probabilities(output)
+    raw = loss in (MSE, RMSE, L1)  # these compare the output itself with 0 and 1
+    torch.testing.assert_close(p[:, 1], output[:, 0].clamp(0, 1) if raw else torch.sigmoid(output[:, 0]))
+    torch.testing.assert_close(p.sum(1), torch.ones(5))
+    assert torch.equal(p.argmax(1), loss().predict(output))
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy, CrossEntropyScratch, NLL])
+def test_probabilities_of_a_softmax_loss_are_the_softmax(loss):
+    logits = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
+    output = loss().finish(nn.Identity())(logits)
+    torch.testing.assert_close(loss().probabilities(output), F.softmax(logits, 1))
+
+
+@pytest.mark.parametrize("loss", [MnistLoss, BCE])
+def test_probabilities_of_several_outputs_are_their_sigmoids(loss):
+    output = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loss().probabilities(output), torch.sigmoid(output))

@@ -25,6 +25,10 @@ class Loss(nn.Module):
         """Predicted class of each row: [B, K] → [B]."""
         return output.argmax(1)
 
+    def probabilities(self, output: Tensor) -> Tensor:
+        """What the output says of each class: [B, K] → [B, C] in 0–1."""
+        return output.softmax(1)  # of log-probabilities: the probabilities
+
 
 class TargetLoss(Loss):
     """A loss against numbers: the 0/1 target itself for two classes (K = 1), its one-hot row for more."""
@@ -36,6 +40,14 @@ class TargetLoss(Loss):
 
     def predict(self, output: Tensor) -> Tensor:
         return (output[:, 0] > self.threshold).long() if output.shape[1] == 1 else output.argmax(1)
+
+    def estimate(self, output: Tensor) -> Tensor:
+        """The output as the numbers in 0–1 that the loss compares with the target."""
+        return output.sigmoid()
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        p = self.estimate(output)
+        return torch.cat([1 - p, p], 1) if p.shape[1] == 1 else p
 
     def numbers(self, output: Tensor, target: Tensor) -> Tensor:
         """Class indices [B] as numbers of the output's shape [B, K]."""
@@ -59,10 +71,17 @@ class BCE(TargetLoss):
         return F.binary_cross_entropy_with_logits(output, self.numbers(output, target))
 
 
-class MSE(TargetLoss):
-    """Mean squared error of the output itself (no sigmoid) against the 0/1 target."""
+class RawTargetLoss(TargetLoss):
+    """Compares the output itself (no sigmoid) with the 0/1 target."""
 
     threshold = 0.5
+
+    def estimate(self, output: Tensor) -> Tensor:
+        return output.clamp(0, 1)
+
+
+class MSE(RawTargetLoss):
+    """Mean squared error of the output itself (no sigmoid) against the 0/1 target."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(output, self.numbers(output, target))
@@ -76,10 +95,8 @@ class RMSE(MSE):
         return mse.clamp_min(torch.finfo(mse.dtype).tiny).sqrt()
 
 
-class L1(TargetLoss):
+class L1(RawTargetLoss):
     """Mean absolute error of the output itself (no sigmoid) against the 0/1 target."""
-
-    threshold = 0.5
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(output, self.numbers(output, target))

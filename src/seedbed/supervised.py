@@ -47,6 +47,7 @@ class Supervised(pl.LightningModule):
         self.clip, self.accumulate = clip, accumulate
         self.metrics: dict[str, float] = {}  # what was logged last, exact (Lightning's copies are float32)
         self.diverged = False
+        self.total_steps = 0  # optimiser steps of the whole run, once training has begun
         self._trained = self._zeros(2)  # this epoch's sum of losses, samples
         self._evaluated = self._zeros(3)  # sum of losses, correct predictions, samples
 
@@ -64,10 +65,10 @@ class Supervised(pl.LightningModule):
 
     def on_train_start(self) -> None:
         trainer, optimizer = self.trainer, self.optimizers()
-        self._total_steps = trainer.estimated_stepping_batches
+        self.total_steps = trainer.estimated_stepping_batches
         if self.accumulate > 1 and trainer.max_epochs > 0:
-            self._total_steps = min(
-                self._total_steps, math.ceil(trainer.num_training_batches / self.accumulate) * trainer.max_epochs
+            self.total_steps = min(
+                self.total_steps, math.ceil(trainer.num_training_batches / self.accumulate) * trainer.max_epochs
             )
         self._slice = 0.0 if self._overridden(BATCH_HOOKS, but_per_slice=True) else SLICE
         # Lightning's wrappers of backward and step cost 27 µs a step: used where somebody needs them
@@ -89,7 +90,7 @@ class Supervised(pl.LightningModule):
         first, steps, losses, sizes = loop.global_step, 0, [], []
         deadline = time.perf_counter() + self._slice
         for (x, y), _, _ in dataloader_iter:
-            self._set_rates(optimizer, (first + steps) / self._total_steps)
+            self._set_rates(optimizer, (first + steps) / self.total_steps)
             loss, recorded = self._losses(x, y)
             self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
             losses.append(recorded)
