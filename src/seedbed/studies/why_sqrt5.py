@@ -13,14 +13,10 @@ from typing import Any
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from seedbed.inits import layers
 from seedbed.studies.findings import Findings
 
 WHEN = ("before", "after")
-
-
-def layers(net: nn.Module) -> list[nn.Module]:
-    """The linear and convolutional layers, in order."""
-    return [m for m in net.modules() if isinstance(getattr(m, "weight", None), nn.Parameter) and m.weight.dim() > 1]
 
 
 def measure(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> list[dict[str, float]]:
