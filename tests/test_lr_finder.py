@@ -71,9 +71,9 @@ def test_smoothing_keeps_a_straight_line_and_removes_noise():
     assert torch.tensor(smooth(lrs, noise)).std() < 0.5 * torch.tensor(noise).std()
 
 
-def test_suggestion_is_four_times_the_beginning_of_the_bottom_but_short_of_the_least_loss():
+def test_suggestion_is_five_times_the_beginning_of_the_bottom_but_short_of_the_least_loss():
     lrs = [1e-3, 1e-2, 1e-1, 1.0, 10.0]
-    assert suggest(lrs, [1.0, 0.9, 0.1, 0.05, 0.9]) == pytest.approx(0.4)
+    assert suggest(lrs, [1.0, 0.9, 0.1, 0.05, 0.9]) == pytest.approx(0.5)
     assert suggest(lrs, [1.0, 0.9, 0.01, 0.05, 0.9]) == pytest.approx(0.1 * 2 / 3)
 
 
@@ -90,7 +90,7 @@ def finder(composed):
 
 
 def test_suggestion_for_the_default_mlp_is_where_a_sweep_has_its_best(finder):
-    # 40 epochs, 5 seeds each: 0.9846 at an lr of 1, 0.9864 at 2, 0.9883 at 3, 0.9908 at 5, 0.698 at 10
+    # 40 epochs, 5 seeds each: 0.9846 at an lr of 1, 0.9864 at 2, 0.9883 at 3, 0.9908 at 5, 0.9851 at 7, 0.698 at 10
     suggestions = [finder(f"seed={seed}").suggestion for seed in range(3)]
     assert all(1.6 < lr < 6 for lr in suggestions)
 

@@ -105,7 +105,7 @@ def smooth(lrs: Sequence[float], losses: Sequence[float]) -> list[float]:
 
 
 def suggest(lrs: Sequence[float], smoothed: Sequence[float]) -> float:
-    """4 × the lr at which the flat bottom of the curve begins, but at most 2/3 of the lr at which the loss is least.
+    """5 × the lr at which the flat bottom of the curve begins, but at most 2/3 of the lr at which the loss is least.
 
     The bottom's beginning hardly varies with the seed, but by then much has been learnt at smaller lrs: runs that train
     for longer like more. Near the least loss a constant lr soon diverges.
@@ -113,7 +113,7 @@ def suggest(lrs: Sequence[float], smoothed: Sequence[float]) -> float:
     least = min(range(len(smoothed)), key=smoothed.__getitem__)
     enough = smoothed[0] - FALLEN * (smoothed[0] - smoothed[least])
     bottom = next(i for i, value in enumerate(smoothed) if value <= enough)
-    return min(4 * lrs[bottom], 2 / 3 * lrs[least])
+    return min(5 * lrs[bottom], 2 / 3 * lrs[least])
 
 
 def picture(found: Found, title: str):
