@@ -7,6 +7,7 @@ tensorboard --logdir outputs
 """
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ log = logging.getLogger("seedbed")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> float:
+def main(cfg: DictConfig) -> float | None:
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     try:
@@ -47,7 +48,7 @@ def main(cfg: DictConfig) -> float:
         raise
 
 
-def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> float:
+def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> float | None:
     import_torch()
     from seedbed.build import Parts, build_callbacks, build_data, build_trainer, hparams
     from seedbed.callbacks.checkpoints import Checkpoints
@@ -62,12 +63,13 @@ def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> f
     metrics = fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
     write_metrics(folder, {**metrics, "seed": config["seed"]})
     log.info(report(metrics, folder, alone))
-    return metrics[config["optimized_metric"]]
+    return metrics.get(config["optimized_metric"])
 
 
 def discard(folder: Path) -> None:
-    """Remove what Hydra put into a folder in which nothing was trained; other things in it stay."""
-    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log"):
+    """Remove what this process put into a folder in which nothing was trained; other things in it stay."""
+    events = folder.glob(f"events.out.tfevents.*.{os.getpid()}.*")
+    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log", *events):
         path.unlink(missing_ok=True)
     with suppress(OSError):  # a folder that holds something else
         (folder / ".hydra").rmdir()

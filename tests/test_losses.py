@@ -57,6 +57,19 @@ def test_mnist_loss_of_the_courses_example_is_0_4333():
     assert round(loss.item(), 4) == 0.4333
 
 
+@pytest.mark.parametrize("loss", [MSE(), RMSE(), L1()], ids=lambda loss: type(loss).__name__)
+def test_losses_of_errors_compare_numbers_where_there_are_no_classes(loss):
+    output, target = torch.tensor([[1.0], [5.0]]), torch.tensor([2.5, 1.0])  # errors 1.5 and 4
+    expected = {"MSE": 9.125, "RMSE": 9.125**0.5, "L1": 2.75}[type(loss).__name__]
+    assert loss.num_outputs(None) == 1 and loss(output, target).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", [MnistLoss(), BCE(), CrossEntropy(), CrossEntropyScratch(), NLL()])
+def test_losses_of_classes_refuse_numbers(loss):
+    with pytest.raises(ValueError, match=f"{type(loss).__name__} needs classes"):
+        loss.num_outputs(None)
+
+
 @pytest.mark.parametrize("K", [2, 10])
 @pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropyScratch()], ids=["torch", "scratch"])
 def test_cross_entropy_is_the_mean_negative_log_probability_of_the_target(loss, K):

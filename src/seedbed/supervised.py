@@ -25,7 +25,7 @@ class Supervised(pl.LightningModule):
 
     optim: parameters → torch.optim.Optimizer. schedule: multiplies its lr and momentum. clip: norm of a step's gradient
     at most. accumulate: batches whose mean gradient makes a step. Losses are means over all samples of the epoch,
-    whatever the batches; accuracy is exact.
+    whatever the batches; accuracy is exact, and left out where the targets are numbers.
 
     `training_step` takes Lightning's iterator and makes as many steps as fit into SLICE, so Lightning's own cost
     (0.4 ms a call) is paid ten times a second and not every step. A callback that looks at batches gets one step a
@@ -49,14 +49,15 @@ class Supervised(pl.LightningModule):
         self.diverged = False
         self.total_steps = 0  # optimiser steps of the whole run, once training has begun
         self._trained = self._zeros(2)  # this epoch's sum of losses, samples
-        self._evaluated = self._zeros(3)  # sum of losses, correct predictions, samples
+        self._evaluated = self._zeros(3)  # sum of losses, correct predictions (nan: no classes), samples
 
     def _zeros(self, count: int) -> Tensor:
         """float64 sums of what a batch gives."""
         return torch.zeros(count, dtype=torch.float64)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optim(self.net.parameters())
+        params = list(self.net.parameters())
+        return self.optim(params) if params else None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -169,13 +170,14 @@ class Supervised(pl.LightningModule):
         x, y = batch
         output = self(x)
         self._evaluated[0] += self.loss(output, y).item() * len(y)
-        self._evaluated[1] += (self.loss.predict(output) == y).sum().item()
+        self._evaluated[1] += math.nan if y.is_floating_point() else (self.loss.predict(output) == y).sum().item()
         self._evaluated[2] += len(y)
 
     def _log_evaluation(self, stage: str) -> None:
         loss, correct, samples = self._summed(self._evaluated)
         self._evaluated = self._zeros(3)
-        self._log({f"{stage}/loss": loss / samples, f"{stage}/accuracy": correct / samples})
+        accuracy = {} if correct.isnan().any() else {f"{stage}/accuracy": correct / samples}
+        self._log({f"{stage}/loss": loss / samples, **accuracy})
 
     def validation_step(self, batch, batch_idx: int) -> None:
         self._evaluate(batch)
