@@ -114,6 +114,11 @@ def test_suggestion_trains_whatever_the_loss_and_optimiser(finder, fit, words):
     assert run.metrics["val/accuracy"] > 0.95
 
 
+def test_model_that_learns_nothing_by_gradient_is_refused(finder):
+    with pytest.raises(ValueError, match="no single optimiser"):
+        finder("model=pixel_similarity")
+
+
 def test_command_prints_its_suggestion_and_draws_it(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "lr_find.py"), "model=linear", "lr_find.steps=100"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)

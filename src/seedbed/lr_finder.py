@@ -69,6 +69,8 @@ def find(make: Callable[[], Run], loader, start: float = 1e-5, end: float = 100.
 def train(run: Run, batches: Iterable[tuple[Tensor, Tensor]], lrs: Sequence[float], title: str) -> list[float]:
     """Losses of a step at each lr, up to the first that is not finite or brings the running mean over 4 × its least."""
     optimizer, net = run.configure_optimizers(), run.net.train()
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ValueError("model: no single optimiser trains it, so there is no learning rate to find")
     losses: list[float] = []
     running, least = 0.0, math.inf
     steps = tqdm(lrs, title, unit="step", delay=2, leave=False)
