@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from seedbed.check import ConfigError, leaves
+from seedbed.check import CONTROL, ConfigError, leaves
 from seedbed.data.datamodule import DigitsModule
 from seedbed.losses import Loss
 from seedbed.supervised import Supervised
@@ -147,4 +147,4 @@ def hparams(config: Config, choices: Mapping[str, str | None]) -> dict[str, str 
     return chosen | {k: v if isinstance(v, int | float) else str(v) for k, v in values.items()}
 
 
-NOT_HPARAMS = {"ckpt_path", "optimized_metric"}
+NOT_HPARAMS = {"ckpt_path", "optimized_metric", *CONTROL}

@@ -61,9 +61,13 @@ class MemberCheckpoints:
                 continue
             progress = self.progress[epoch]
             lr = stack.history[epoch]["lr"][i].item() if stack.history else optimizer.defaults["lr"]
+            metrics = {k: v[i].item() for k, v in stack.history[epoch].items()} if stack.history else {}
+            ended = epoch == last_epoch
+            run = {"metrics": metrics, "diverged": ended and bool(stack.diverged[i]), "over": ended and last_epoch >= 0}
             save(
                 {
                     **progress,
+                    "run": run,
                     "state_dict": {k: v[i].clone() for k, v in tensors.items() if k.startswith("net.")},
                     "callbacks": callbacks,
                     "optimizer_states": [_optimizer_state(tensors, i, optimizer, lr, progress["global_step"])],
