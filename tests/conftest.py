@@ -78,6 +78,7 @@ def fit(composed, tmp_path_factory):
     from seedbed import build
     from seedbed.callbacks.checkpoints import Checkpoints
     from seedbed.callbacks.progress import RunProgress
+    from seedbed.hparams import hparams
     from seedbed.run import fit as run_fit
     from seedbed.run_logger import RunLogger
 
@@ -89,7 +90,7 @@ def fit(composed, tmp_path_factory):
         checkpoints = Checkpoints(folder / "checkpoints", every=every)
         callbacks = [checkpoints, RunProgress(), *build.build_callbacks(config), *callbacks]
         trainer = build.build_trainer(config, RunLogger(folder), callbacks)
-        metrics = run_fit(trainer, module, data, build.hparams(config, choices), config["ckpt_path"])
+        metrics = run_fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
         return Run(metrics, module, data, trainer, folder)
 
     return train
