@@ -122,7 +122,13 @@ def sweep(tmp_path_factory):
 
     def run(launcher: str, *overrides: str, code: int = 0, folder: Path | None = None) -> Path:
         folder = folder or tmp_path_factory.mktemp(launcher)
-        words = [f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", "trainer.accelerator=cpu", *overrides]
+        words = [
+            f"hydra/launcher={launcher}",
+            f"hydra.sweep.dir={folder}",
+            "hydra.mode=MULTIRUN",
+            "trainer.accelerator=cpu",
+            *overrides,
+        ]
         handlers, exited = logging.getLogger().handlers[:], 0
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3", job_name="train"):
             try:

@@ -236,12 +236,18 @@ def test_run_killed_before_its_metrics_were_written_gives_the_same(fit, tmp_path
 @pytest.mark.parametrize("launcher", ["basic", "fused"])
 def test_hparams_have_equal_keys_and_kinds_across_a_sweep(sweep, launcher):
     # devices is a number and a word, dropout is a key of mlp alone
-    words = ["model=mlp,linear", "data.root=null,.", "trainer.devices=1,auto", "seed=0,1", "trainer.max_epochs=1"]
+    words = [
+        "model=mlp,linear",
+        "trainer.gradient_clip_val=null,1.0",
+        "trainer.devices=1,auto",
+        "seed=0,1",
+        "trainer.max_epochs=1",
+    ]
     folder = sweep(launcher, *words)
     records = [Run({}, None, None, None, folder / str(job)).hparams() for job in range(16)]
     kinds = [{key: type(value) for key, value in record["hparams"].items()} for record in records]
     assert all(found == kinds[0] for found in kinds) and kinds[0]["optim.lr"] is kinds[0]["seed"] is float
-    assert kinds[0]["trainer.devices"] is kinds[0]["model.dropout"] is kinds[0]["data.root"] is str
+    assert kinds[0]["trainer.devices"] is kinds[0]["model.dropout"] is kinds[0]["trainer.gradient_clip_val"] is str
     assert {record["hparams"]["model.dropout"] for record in records} == {"0.0", "–"}
     for job, record in enumerate(records):
         told = metrics(folder / str(job))
