@@ -22,7 +22,7 @@ from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import stacked
-from seedbed.fused.plan import StackPlan, order_of, plan
+from seedbed.fused.plan import StackPlan, order_of, plan, record
 from seedbed.fused.stack import Stack
 from seedbed.manifest import result
 from seedbed.run import write_metrics
@@ -104,13 +104,32 @@ class FusedSweep:
         batches = x.numel() * 4 * 2 * stack.groups / len(stack.jobs)
         return max(1, int(min(BUDGET, _free_memory() / 2) / (weights + activations + batches)))
 
-    def train(self, piece: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
+    def train(self, stack: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
         """Train one stack, or go on with it where it was killed; yields (job, metrics) as each is complete on disk."""
-        data = self._data(piece)
+        pieces = [stack]
+        while pieces:
+            piece = pieces.pop(0)
+            try:
+                yield from self._train_piece(piece, self._data(piece))
+            except torch.OutOfMemoryError:  # the capacity was an estimate
+                half = (len(piece.jobs) + 1) // 2
+                if half == len(piece.jobs):
+                    raise
+                log.info("%d runs do not fit into memory: split", len(piece.jobs))
+                torch.cuda.empty_cache()
+                shutil.rmtree(self._folder(piece), ignore_errors=True)
+                halves = self.stacks(half, piece.jobs)
+                record(self.scratch, halves, [])
+                pieces = halves + pieces
+
+    def _folder(self, piece: StackPlan) -> Path:
+        return self.scratch / f"stack-{piece.jobs[0]}"
+
+    def _train_piece(self, piece: StackPlan, data: DigitsModule) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [self.jobs[n] for n in piece.jobs]
         stack = self.parts.stack([job.config for job in jobs], piece.groups, data)
         data.eval_batch = max(64, min(EVAL_BATCH, 2**24 // (len(jobs) * _activations_per_row(stack, data))))
-        checkpoints = StackCheckpoints(self.scratch / f"stack-{piece.jobs[0]}")
+        checkpoints = StackCheckpoints(self._folder(piece))
         bar = RunProgress(f"training {len(jobs)} runs")
         trainer = build_trainer(jobs[0].config, logger=False, callbacks=[checkpoints, bar])
         start = time.perf_counter()
