@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*dataloader_iter.*")
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
 
 Config = Mapping[str, Any]
 
@@ -70,11 +71,17 @@ class Parts:
 
     def net(self, config: Config, data: DigitsModule) -> tuple[nn.Module, Loss]:
         """The network and its loss. The initial weights follow from (seed, model, init)."""
-        with _mistakes_of_the_user("model: "):
+        with _mistakes_of_the_user("loss: "):
             loss = self._make(config["loss"], partial=False)
+            num_outputs = loss.num_outputs(data.num_classes)
+        with _mistakes_of_the_user("model: "):
             pl.seed_everything(config["seed"], verbose=False)
-            net = self._make(config["model"], partial=True)(data.digits.shape, loss.num_outputs(data.num_classes))
+            net = self._make(config["model"], partial=True)(data.digits.shape, num_outputs)
+        with _mistakes_of_the_user("init: "):
             self._make(config["init"], partial=True)(net, data.sample)
+        with _mistakes_of_the_user("model: "):
+            if hasattr(net, "fit"):  # a model that learns from the training set as a whole, not by gradient
+                net.fit(data.train_in_order())
             return loss.finish(net), loss
 
     def module(self, config: Config, data: DigitsModule) -> Supervised:

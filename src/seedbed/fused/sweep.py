@@ -92,6 +92,8 @@ class FusedSweep:
         """Members that fit; NotWorthIt if a short timed probe says that stacking does not pay."""
         config = self.jobs[stack.jobs[0]].config
         nets = [self.parts.net(self.jobs[n].config, data)[0] for n in stack.jobs[:4]]
+        if not any(True for _ in nets[0].parameters()):
+            raise NotWorthIt("nothing is learned by gradient")
         x = data.digits.train[0][: config["data"]["batch_size"]].float() / 255
         if len(nets) > 1:
             alone, together = _probe(nets, x)
@@ -160,7 +162,7 @@ class FusedSweep:
             ]
             metrics = {
                 "status": "diverged" if stack.diverged[i] else "completed",
-                **{name: curves[-1][2][name] for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
+                **{name: curves[-1][2].get(name) for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
                 **{name: values[i] for name, values in tested.items()},
                 "epochs": epochs,
                 "steps": steps[epochs - 1],
@@ -168,7 +170,7 @@ class FusedSweep:
                 "seed": job.config["seed"],
             }
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)))
-            final = {name: value for name, value in metrics.items() if name == "lr" or "/" in name}
+            final = {k: v for k, v in metrics.items() if (k == "lr" or "/" in k) and v is not None}
             write_events(job.folder, curves, job.hparams, final)
             log_file = job.folder / "train.log"
             log_file.write_text(f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack\n")
