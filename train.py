@@ -14,7 +14,6 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,32 +26,42 @@ log = logging.getLogger("seedbed")
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float | None:
     job = HydraConfig.get()
-    folder = Path(job.runtime.output_dir)
+    folder, choices = Path(job.runtime.output_dir), dict(job.runtime.choices)
+    if job.mode == RunMode.MULTIRUN:
+        from seedbed.job import own_checkpoint, run, value
+
+        def train_job() -> None:
+            config = checked(cfg)
+            config["ckpt_path"] = own_checkpoint(folder) or config["ckpt_path"]
+            train(config, folder, choices, Path(job.sweep.dir))
+
+        return value(run(folder, train_job, cfg.retries, cfg.on_error), cfg.optimized_metric)
     try:
-        config = OmegaConf.to_container(cfg, resolve=True)
-        check(config)
-        return train(config, folder, dict(job.runtime.choices), alone=job.mode == RunMode.RUN)
+        return train(checked(cfg), folder, choices)
     except ConfigError as error:
         log.error("%s", error)
-        if job.mode == RunMode.RUN:
-            discard(folder)
-            sys.exit(2)
-        raise CompactHydraException(str(error)) from None
+        discard(folder)
+        sys.exit(2)
     except Exception as error:
         log.exception("failed: %s", error)
         from seedbed.run import write_metrics
 
         write_metrics(folder, {"status": "failed", "val/loss": None, "val/accuracy": None, "seed": cfg.seed})
-        if job.mode == RunMode.RUN:
-            sys.exit(1)
-        raise
+        sys.exit(1)
 
 
-def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> float | None:
+def checked(cfg: DictConfig) -> dict:
+    config = OmegaConf.to_container(cfg, resolve=True)
+    check(config)
+    return config
+
+
+def train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None = None) -> float | None:
     import_torch()
-    from seedbed.build import Parts, build_callbacks, build_data, build_trainer, hparams
+    from seedbed.build import Parts, build_callbacks, build_data, build_trainer
     from seedbed.callbacks.checkpoints import Checkpoints
     from seedbed.callbacks.progress import RunProgress
+    from seedbed.hparams import hparams, read_kinds
     from seedbed.run import fit, report, write_metrics
     from seedbed.run_logger import RunLogger
 
@@ -60,9 +69,10 @@ def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> f
     module = Parts().module(config, data)
     callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
     trainer = build_trainer(config, RunLogger(folder), callbacks)
-    metrics = fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
+    record = hparams(config, choices, read_kinds(sweep) if sweep else None)
+    metrics = fit(trainer, module, data, record, config["ckpt_path"])
     write_metrics(folder, {**metrics, "seed": config["seed"]})
-    log.info(report(metrics, folder, alone))
+    log.info(report(metrics, folder, alone=sweep is None))
     return metrics.get(config["optimized_metric"])
 
 

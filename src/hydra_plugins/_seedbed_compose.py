@@ -9,6 +9,7 @@ that config, and its .hydra/*.yaml are those texts, with the slots filled. What 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import os
@@ -45,6 +46,12 @@ class QuickJob:
     folder: Path
     template: _Template = field(repr=False)
     values: dict[str, Any] = field(repr=False)
+
+    def unresolved(self) -> tuple[dict[str, Any], dict[str, Any], str]:
+        """(config without its hydra node, that node, what names the node: equal for all jobs but a few structures)"""
+        raw = self.template.raw
+        config = _fill({key: value for key, value in raw.items() if key != "hydra"}, self.values)
+        return config, _fill(raw["hydra"], self.values), self.template.hydra_name
 
 
 def write_hydra_folder(job: QuickJob) -> None:
@@ -157,6 +164,7 @@ class _Template:
         hydra["job"] |= {"num": _slot("num"), "id": _slot("id"), "override_dirname": _slot("dirname")}
         hydra["runtime"]["output_dir"] = _slot("folder")
         hydra["overrides"]["task"] = _slot("task")
+        self.hydra_name = hashlib.md5(repr({**hydra, "runtime": None}).encode()).hexdigest()
         strings = [leaf for leaf in _leaves(raw) if isinstance(leaf, str)]
         self.slots = {name for text in strings for name in SLOT.findall(text)}
         task_config = {key: value for key, value in raw.items() if key != "hydra"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job
-from hydra.errors import CompactHydraException
 from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins._seedbed_compose import QuickJob, write_hydra_folder
-from hydra_plugins._seedbed_preflight import summarise
-from seedbed.build import hparams
 from seedbed.check import ConfigError, check
-from seedbed.fused.plan import StackPlan, why_alone
-from seedbed.fused.sweep import FusedJob, FusedSweep, NotWorthIt
+from seedbed.fused.plan import StackPlan, record, recorded, why_alone
+from seedbed.fused.sweep import FusedJob, FusedSweep
+from seedbed.hparams import hparams, read_kinds
+from seedbed.job import fail, one_line, value
+from seedbed.manifest import Manifest, Stopped
 
 if TYPE_CHECKING:
     from hydra_plugins.seedbed_fused_launcher import FusedLauncher
@@ -28,33 +30,34 @@ log = logging.getLogger("seedbed")
 
 
 class Launch:
-    """The jobs of one batch of a sweep, by number."""
+    """The jobs of one batch of a sweep that are not done, by number."""
 
     def __init__(self, launcher: FusedLauncher, overrides: Sequence[tuple[int, Sequence[str]]]):
         self.launcher = launcher
         self.folder = Path(launcher.config.hydra.sweep.dir)
+        self.scratch = self.folder.resolve() / ".stacks"
         self.overrides = dict(overrides)
         self.jobs: dict[int, QuickJob] = {}
         for number, words in overrides:
             # a value that cannot be resolved is Hydra's to explain, when the job runs alone
             with suppress(OmegaConfBaseException):
-                self.jobs[number] = launcher.quick.job(launcher.config, words, number)
+                self.jobs[number] = launcher.quick.job(launcher.config, launcher.frozen.without(words), number)
         self.results: dict[int, JobReturn] = {}
 
     def run(self) -> list[JobReturn]:
         sound = {n: job for n, job in self.jobs.items() if self._is_sound(job)}
-        fused = {n: FusedJob(job.config, job.folder, hparams(job.config, job.choices)) for n, job in sound.items()}
-        sweep = FusedSweep(fused, self.folder.resolve() / ".stacks", self.launcher.max_stack)
-        alone = {n: reason for n, job in sound.items() if (reason := why_alone(job.config) or sweep.why_alone(n))}
-        stacks = sweep.stacks(only=[n for n in sound if n not in alone])
-        alone |= {stack.jobs[0]: "nothing else is like it" for stack in stacks if len(stack.jobs) == 1}
-        stacks = [stack for stack in stacks if len(stack.jobs) > 1]
+        kinds = read_kinds(self.folder)
+        fused = {
+            n: FusedJob(job.config, job.folder, hparams(job.config, job.choices, kinds)) for n, job in sound.items()
+        }
+        sweep = FusedSweep(fused, self.scratch, self.launcher.max_stack)
+        stacks, alone = self._plan(sweep, sound)
         self._say(stacks, alone)
         for stack in stacks:
             self._train(sweep, stack)
         for number in sorted(self.overrides.keys() - self.results.keys()):
             self._run_alone(number)
-        summarise(self.folder)
+        shutil.rmtree(self.scratch, ignore_errors=True)
         return [self.results[number] for number in self.overrides]
 
     def _is_sound(self, job: QuickJob) -> bool:
@@ -63,11 +66,36 @@ class Launch:
         except ConfigError as error:
             write_hydra_folder(job)
             (job.folder / "train.log").write_text(f"{error}\n")
-            log.error("job %d: %s", job.num, error)
-            self.results[job.num] = JobReturn(job.overrides, status=JobStatus.FAILED)
-            self.results[job.num].return_value = CompactHydraException(str(error))
+            fail(job.folder, error)
+            self._return(job.num, None)
+            if job.config["on_error"] == "stop":
+                raise Stopped from None
             return False
         return True
+
+    def _return(self, number: int, returned: float | None) -> None:
+        self.results[number] = JobReturn(self.launcher.frozen.without(self.overrides[number]))
+        self.results[number].status, self.results[number].return_value = JobStatus.COMPLETED, returned
+
+    def _plan(self, sweep: FusedSweep, sound: dict[int, QuickJob]) -> tuple[list[StackPlan], dict[int, str]]:
+        """What is left of the stacks of a sweep that was killed, and stacks of the jobs that are in none yet."""
+        before, alone_before = recorded(self.scratch)
+        before = [stack for stack in before if any(n in sound for n in stack.jobs)]
+        members = {n for stack in before for n in stack.jobs}
+        if members - sound.keys():  # done, and still members
+            manifest = Manifest(self.folder).jobs
+            for n in members - sound.keys():
+                sweep.jobs[n] = FusedJob(manifest[n]["config"], self.folder.resolve() / manifest[n]["folder"], {})
+        alone = {n: "as before" for n in alone_before if n in sound}
+        new = {n: job for n, job in sound.items() if n not in members and n not in alone}
+        if not new:
+            return before, alone
+        alone_now = {n: reason for n, job in new.items() if (reason := why_alone(job.config) or sweep.why_alone(n))}
+        stacks = sweep.stacks(only=[n for n in new if n not in alone_now])
+        alone_now |= {stack.jobs[0]: "nothing else is like it" for stack in stacks if len(stack.jobs) == 1}
+        stacks, unfit = sweep.fitting([stack for stack in stacks if len(stack.jobs) > 1])
+        record(self.scratch, stacks, [*alone_now, *unfit])
+        return before + stacks, alone | alone_now | unfit
 
     def _say(self, stacks: list[StackPlan], alone: dict[int, str]) -> None:
         sizes = Counter(len(stack.jobs) for stack in stacks)
@@ -76,24 +104,21 @@ class Launch:
         log.info("%d jobs: %s", len(self.overrides), ", ".join(parts) or "none to train")
 
     def _train(self, sweep: FusedSweep, stack: StackPlan) -> None:
+        for number in stack.jobs:
+            if number in self.jobs:
+                write_hydra_folder(self.jobs[number])
         try:
             for number, metrics in sweep.train(stack):
-                job = self.jobs[number]
-                write_hydra_folder(job)
-                (job.folder / "train.log").write_text(
-                    f"{metrics['status']}: one of {len(stack.jobs)} runs of a stack\n"
-                )
-                self.results[number] = JobReturn(job.overrides, status=JobStatus.COMPLETED)
-                self.results[number].return_value = metrics.get(job.config["optimized_metric"])
-        except NotWorthIt as reason:
-            log.info("%d runs one by one: %s", len(stack.jobs), reason)
-        except Exception:  # one of them is at fault: alone, it fails alone
-            log.exception("a stack failed: its jobs run one by one")
+                self._return(number, value(metrics, self.jobs[number].config["optimized_metric"]))
+        except Exception as error:  # one of them is at fault: alone, it fails alone
+            log.error("a stack failed (stacks.log says more), its jobs run one by one: %s", one_line(error))
+            with open(self.folder / "stacks.log", "a", encoding="utf-8") as file:
+                traceback.print_exception(error, file=file)
 
     def _run_alone(self, number: int) -> None:
         launcher, words = self.launcher, list(self.overrides[number])
         log.info("#%d : %s", number, " ".join(filter_overrides(words)))
-        config = launcher.loader.load_sweep_config(launcher.config, words)
+        config = launcher.frozen.load_sweep_config(launcher.config, words)
         with open_dict(config):
             config.hydra.job.id = number
             config.hydra.job.num = number

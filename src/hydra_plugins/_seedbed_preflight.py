@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterable
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from seedbed import summary
-from seedbed.check import ConfigError, check
+from seedbed.check import CONTROL, RULES, ConfigError, check
+from seedbed.manifest import Refused, latest
 
 log = logging.getLogger("seedbed")
 
@@ -30,6 +33,8 @@ class Preflight(Callback):
         with open_dict(config):
             job = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         try:
+            if config.resume is not None:
+                raise ConfigError("resume: of a sweep (-m); a single run goes on with ckpt_path=…")
             for key in sorted(OmegaConf.missing_keys(job)):
                 raise ConfigError(f"{key}: must be given, as {key}=…")
             check(OmegaConf.to_container(job, resolve=True))
@@ -39,22 +44,73 @@ class Preflight(Callback):
         _claim(config.hydra.run, (str(n) for n in count()))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            control, command = _take_control(config), _command(config)
+            if config.resume is not None:
+                sweep = latest(_pattern(config), command) if config.resume == "latest" else Path(config.resume)
+                if not sweep.is_dir():
+                    raise Refused(f"resume={config.resume}: must be latest or a sweep's folder")
+                config.hydra.sweep.dir = str(sweep)
+        except (ConfigError, Refused) as error:
+            print(error, file=sys.stderr)
+            sys.exit(2)
         _claim(config.hydra.sweep, chain([""], (f"-{n}" for n in count(1))))
         # each job's config is composed anew from the overrides: they have to say it too
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{config.hydra.sweep.dir}'")
+        with open_dict(config):
+            around = {"_target_": "hydra_plugins.seedbed_manifest_launcher.ManifestLauncher", "_recursive_": False}
+            config.hydra.launcher = {
+                **around,
+                "launcher": config.hydra.launcher,
+                "control": control,
+                "command": command,
+            }
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if not config.hydra.launcher._target_.endswith(".FusedLauncher"):  # which has written it, failures or not
-            summarise(Path(config.hydra.sweep.dir))
+        if finish(Path(config.hydra.sweep.dir)):
+            sys.exit(1)
 
 
-def summarise(sweep: Path) -> None:
-    """summary.csv and summary.md of a sweep, and its ten best jobs for the terminal."""
+def finish(sweep: Path) -> bool:
+    """summary.csv and summary.md, and for the terminal the ten best jobs and those that failed; whether any has."""
     jobs = summary.read(sweep)
     summary.write(sweep, jobs)
+    failed = summary.failures(jobs)
     log.info(
-        "\n%s\n\nsummary: %s\nlook:    tensorboard --logdir %s", summary.best_table(jobs), sweep / "summary.md", sweep
+        "\n%s\n%s\nsummary: %s\nlook:    tensorboard --logdir %s",
+        summary.best_table(jobs),
+        f"\n{failed}\n" if failed else "",
+        sweep / "summary.md",
+        sweep,
     )
+    return bool(failed)
+
+
+def _take_control(config: DictConfig) -> dict[str, Any]:
+    """What is said of the sweep as a whole; the jobs do not hear of it. Raises ConfigError."""
+    control = {key: config[key] for key in CONTROL}
+    for key, value in control.items():
+        if not RULES[key].holds(value):
+            raise ConfigError(f"{key}={value}: must be {RULES[key].allowed}")
+    words = list(config.hydra.overrides.task)
+    ours = [word for word in words if word.partition("=")[0].lstrip("+") in CONTROL]
+    for override in OverridesParser.create().parse_overrides(ours):
+        if override.is_sweep_override():
+            raise ConfigError(f"{override.input_line}: one value, for the sweep as a whole")
+    config.hydra.overrides.task = [word for word in words if word not in ours]
+    return control | {"resume": None}
+
+
+def _command(config: DictConfig) -> list[str]:
+    """What makes the sweep what it is: neither its folder nor its launcher."""
+    of_sweep = [word for word in config.hydra.overrides.hydra if re.match(r"\+*hydra[./](sweeper|sweep\.subdir)", word)]
+    return [f"--config-name={config.hydra.job.config_name}", *config.hydra.overrides.task, *of_sweep]
+
+
+def _pattern(config: DictConfig) -> str:
+    """Where sweeps lie: hydra.sweep.dir with a * for every time and number."""
+    raw = OmegaConf.to_container(config, resolve=False)["hydra"]["sweep"]["dir"]
+    return re.sub(r"\*+", "*", re.sub(r"\$\{now:[^}]*\}", "*", raw))
 
 
 def _claim(node: DictConfig, endings: Iterable[str]) -> None:

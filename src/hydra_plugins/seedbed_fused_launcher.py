@@ -29,11 +29,8 @@ class FusedLauncher(Launcher):
         self.max_stack = max_stack
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from hydra_plugins._seedbed_compose import QuickLoader
-
-        # the sweeper shares this context, so that it validates its jobs with the quick loader too
-        self.loader, self.quick = hydra_context.config_loader, QuickLoader(hydra_context.config_loader)
-        hydra_context.config_loader = self.quick
+        self.frozen = hydra_context.config_loader  # a FrozenLoader
+        self.quick = self.frozen.quick
         self.context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -44,4 +41,4 @@ class FusedLauncher(Launcher):
         import_torch()
         from hydra_plugins._seedbed_launch import Launch
 
-        return Launch(self, list(enumerate(job_overrides, initial_job_idx))).run()
+        return Launch(self, [(initial_job_idx + i, words) for i, words in enumerate(job_overrides)]).run()

@@ -68,10 +68,16 @@ BOOL = Rule(lambda v: isinstance(v, bool), "true or false")
 TEXT = Rule(lambda v: isinstance(v, str), "text")
 DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), 'an integer ≥ 1 or "auto"')
 
+# what is said of a sweep as a whole: no part of a job's config
+CONTROL = ("resume", "on_error", "retries")
+
 # config key → rule; a test holds that every number and word of every file in conf/ has one
 RULES: dict[str, Rule] = {
     "seed": integer(0),
     "ckpt_path": optional(existing_file()),
+    "resume": optional(TEXT),
+    "on_error": one_of("continue", "stop"),
+    "retries": integer(0),
     "optimized_metric": one_of("val/accuracy", "val/loss", "train/loss", "test/accuracy", "test/loss"),
     "data.batch_size": integer(1),
     "data.seed": integer(0),

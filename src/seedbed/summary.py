@@ -22,10 +22,13 @@ from typing import Any
 
 import yaml
 
+from seedbed.manifest import Manifest
+
 SEEDS = ("seed", "data.seed")  # keys that are averaged over
 METRICS = ("val/accuracy", "val/loss", "train/loss", "test/accuracy")
-EFFORT = ("epochs", "steps", "fit_seconds")  # what a repetition changes comes last
+EFFORT = ("epochs", "steps")  # no seconds: the same sweep gives the same file
 MOST_ROWS = 200
+MOST_FAILURES = 20
 WORDS = {"true": True, "false": False, "null": None}
 MEANS = "Mean over the seeds with its 95 % interval (Student's t), the best first."
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 20 µs a file, eight times faster than the other
@@ -68,7 +71,17 @@ class Combination:
 
 
 def read(sweep: Path) -> list[Job]:
-    """The jobs of a sweep's folder in the order of their numbers: what begins the folders' names, else their order."""
+    """The jobs of a sweep in the order of their numbers: from its manifest, or from its folders where there is none."""
+    if jobs := Manifest(sweep).jobs:
+        return [
+            Job(n, line["folder"], dict(map(_parse, line["overrides"])), _metrics(f"{sweep}/{line['folder']}"))
+            for n, line in sorted(jobs.items())
+        ]
+    return _read_folders(sweep)
+
+
+def _read_folders(sweep: Path) -> list[Job]:
+    """Numbers are what begins the folders' names, else their order."""
     found = {}
     for folder in sorted(os.listdir(sweep)):
         try:
@@ -255,6 +268,17 @@ def _best(jobs: Sequence[Job], metric: str, count: int) -> tuple[list[str], list
         for rank, job in enumerate(sorted(having, key=lambda job: _merit(job.metric(metric), metric))[:count], start=1)
     ]
     return ["rank", "job", *keys, metric, "status"], rows
+
+
+def failures(jobs: Sequence[Job]) -> str:
+    """The failed jobs for the terminal: folder, swept values and message; empty if there is none."""
+    keys = swept(jobs)
+    rows = [[j.folder, *map(j.shown, keys), j.metrics.get("error", "")] for j in jobs if j.status == "failed"]
+    if not rows:
+        return ""
+    _, lines = _aligned(["job", *keys, "failed with"], rows[:MOST_FAILURES])
+    more = [f"… and {len(rows) - MOST_FAILURES} more; train.log in a job's folder says more"]
+    return "\n".join(["  ".join(line).rstrip() for line in lines] + more * (len(rows) > MOST_FAILURES))
 
 
 def _statuses(jobs: Iterable[Job]) -> str:

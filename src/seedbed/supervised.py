@@ -108,7 +108,10 @@ class Supervised(pl.LightningModule):
             if time.perf_counter() > deadline or first + steps == loop.max_steps:
                 break
         rows = torch.tensor(sizes, dtype=torch.float64)
-        self._trained[0] += rows @ torch.stack(losses).cpu().double()
+        each = torch.stack(losses).cpu().double()  # [S] or, of a stack, [S, M]
+        weighted = each * rows.view(-1, *[1] * (each.dim() - 1))
+        # in the order of the steps: the sum's last bit must not depend on where a slice ended
+        self._trained[0] = torch.cat([self._trained[:1], weighted]).cumsum(0)[-1]
         self._trained[1] += rows.sum()
         self._count(len(losses), steps, loop.global_step - first)
 

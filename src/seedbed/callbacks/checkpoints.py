@@ -36,6 +36,20 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state: dict) -> None:
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
 
+    def on_save_checkpoint(self, trainer, module, checkpoint) -> None:
+        state = {"metrics": module.metrics, "diverged": module.diverged, "over": trainer.should_stop}
+        checkpoint["run"] = deepcopy(state)
+
+    def on_load_checkpoint(self, trainer, module, checkpoint) -> None:
+        """A run that goes on in its own folder knows its last epoch, and whether that ended it."""
+        if Path(trainer.ckpt_path).parent != self.folder:
+            return
+        run = checkpoint["run"]
+        # the others are evaluated again if no epoch is left
+        module.metrics = {name: run["metrics"][name] for name in ("train/loss", "lr") if name in run["metrics"]}
+        module.diverged = run["diverged"]
+        trainer.should_stop |= run["over"]
+
     def on_fit_start(self, trainer, module) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         best = self.folder / "best.ckpt"
@@ -67,6 +81,8 @@ class Checkpoints(Checkpoint):
 
     def _write(self, trainer) -> None:
         if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.experiment.flush()  # what is logged up to here is not logged again after a kill
             if self.best is not None:
                 save(self.best, self.folder / "best.ckpt")
                 self.best = None

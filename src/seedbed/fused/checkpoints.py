@@ -71,9 +71,13 @@ class MemberCheckpoints:
             if name == "last" and epoch >= 0:
                 progress = _after_epoch(progress)
             lr = stack.history[epoch]["lr"][i].item() if stack.history else optimizer.defaults["lr"]
+            metrics = {k: v[i].item() for k, v in stack.history[epoch].items()} if stack.history else {}
+            ended = epoch == last_epoch
+            run = {"metrics": metrics, "diverged": ended and bool(stack.diverged[i]), "over": ended and last_epoch >= 0}
             save(
                 {
                     **progress,
+                    "run": run,
                     "state_dict": {k: v[i].clone() for k, v in tensors.items() if k.startswith("net.")},
                     "callbacks": checkpoints | self._stopper(tensors, i),
                     "optimizer_states": [_optimizer_state(tensors, i, optimizer, lr, progress["global_step"])],

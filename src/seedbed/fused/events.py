@@ -13,6 +13,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
+from seedbed.event_files import cut
+
 _number = count()
 
 
@@ -22,7 +24,8 @@ def write_events(
     hparams: dict[str, str | int | float],
     metrics: dict[str, float],
 ) -> None:
-    """One file with the curves, as (wall time, step, metrics) an epoch, and the HParams record."""
+    """One file with the curves, as (wall time, step, metrics) an epoch, and the HParams record; no other one stays."""
+    cut(folder, None)
     curves = list(curves)
     now = curves[-1][0]
     name = f"events.out.tfevents.{int(now)}.{socket.gethostname()}.{os.getpid()}.f{next(_number)}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 Config = Mapping[str, Any]
@@ -68,3 +70,23 @@ def _chunks(items: Sequence, most: int) -> list[Sequence]:
     pieces = -(-len(items) // most)
     cuts = [len(items) * i // pieces for i in range(pieces + 1)]
     return [items[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+def record(folder: Path, stacks: Sequence[StackPlan], alone: Sequence[int]) -> None:
+    """Write down who trains with whom: free memory and timings decided, and would decide otherwise another time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / "plan.tmp"
+    temporary.write_text(json.dumps({"stacks": [asdict(stack) for stack in stacks], "alone": list(alone)}))
+    os.replace(temporary, folder / f"plan-{len(list(folder.glob('plan-*.json'))):06d}.json")
+
+
+def recorded(folder: Path) -> tuple[list[StackPlan], list[int]]:
+    """The stacks, and the jobs alone, of a sweep that was killed; what was split later stands in the later plan."""
+    stacks: list[StackPlan] = []
+    alone: list[int] = []
+    for path in sorted(folder.glob("plan-*.json")):
+        plan = json.loads(path.read_text())
+        again = {n for stack in plan["stacks"] for n in stack["jobs"]}
+        stacks = [stack for stack in stacks if not again & set(stack.jobs)] + [StackPlan(**s) for s in plan["stacks"]]
+        alone += plan["alone"]
+    return stacks, alone

@@ -8,12 +8,10 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import nn
 
@@ -24,8 +22,9 @@ from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import stacked
-from seedbed.fused.plan import StackPlan, order_of, plan
+from seedbed.fused.plan import StackPlan, order_of, plan, record
 from seedbed.fused.stack import Stack
+from seedbed.manifest import result
 from seedbed.run import write_metrics
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ BUDGET = 4 << 30  # bytes at most for a stack, however much is free
 
 @dataclass
 class FusedJob:
-    """A job as the launcher hands it over. hparams: flat names and values for TensorBoard."""
+    """A job as the launcher hands it over, its folder made. hparams: flat names and values for TensorBoard."""
 
     config: Mapping[str, Any]
     folder: Path
@@ -67,25 +66,17 @@ class FusedSweep:
         jobs = self.jobs if only is None else {n: self.jobs[n] for n in only}
         return plan({n: job.config for n, job in jobs.items()}, most or self.max_stack or len(jobs))
 
-    def train(self, stack: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Train one stack, split where it does not fit; yields (job, metrics) as the folders are written.
-
-        Raises NotWorthIt where its jobs are better run alone.
-        """
-        data = self._data(stack)
-        most = self._capacity(stack, data)
-        pieces = [stack] if len(stack.jobs) <= most else self.stacks(most, stack.jobs)
-        while pieces:
-            piece = pieces.pop(0)
+    def fitting(self, stacks: Sequence[StackPlan]) -> tuple[list[StackPlan], dict[int, str]]:
+        """The stacks, split where they do not fit, and the jobs that are better run alone, each with the reason."""
+        pieces, alone = [], {}
+        for stack in stacks:
             try:
-                yield from self._train_piece(piece, self._data(piece))
-            except torch.OutOfMemoryError:  # the capacity was an estimate
-                half = (len(piece.jobs) + 1) // 2
-                if half == len(piece.jobs):
-                    raise
-                log.info("%d runs do not fit into memory: split", len(piece.jobs))
-                torch.cuda.empty_cache()
-                pieces = self.stacks(half, piece.jobs) + pieces
+                most = self._capacity(stack, self._data(stack))
+            except Exception as reason:  # too slow, or one of them is at fault: alone, it fails alone
+                alone |= dict.fromkeys(stack.jobs, next(iter(str(reason).splitlines()), repr(reason)))
+            else:
+                pieces += [stack] if len(stack.jobs) <= most else self.stacks(most, stack.jobs)
+        return pieces, alone
 
     def _data(self, stack: StackPlan) -> DigitsModule:
         config = self.jobs[stack.jobs[0]].config
@@ -115,34 +106,54 @@ class FusedSweep:
         batches = x.numel() * 4 * 2 * stack.groups / len(stack.jobs)
         return max(1, int(min(BUDGET, _free_memory() / 2) / (weights + activations + batches)))
 
+    def train(self, stack: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Train one stack, or go on with it where it was killed; yields (job, metrics) as each is complete on disk."""
+        pieces = [stack]
+        while pieces:
+            piece = pieces.pop(0)
+            try:
+                yield from self._train_piece(piece, self._data(piece))
+            except torch.OutOfMemoryError:  # the capacity was an estimate
+                half = (len(piece.jobs) + 1) // 2
+                if half == len(piece.jobs):
+                    raise
+                log.info("%d runs do not fit into memory: split", len(piece.jobs))
+                torch.cuda.empty_cache()
+                shutil.rmtree(self._folder(piece), ignore_errors=True)
+                halves = self.stacks(half, piece.jobs)
+                record(self.scratch, halves, [])
+                pieces = halves + pieces
+
+    def _folder(self, piece: StackPlan) -> Path:
+        return self.scratch / f"stack-{piece.jobs[0]}"
+
     def _train_piece(self, piece: StackPlan, data: DigitsModule) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [self.jobs[n] for n in piece.jobs]
         stack = self.parts.stack([job.config for job in jobs], piece.groups, data)
         data.eval_batch = max(64, min(EVAL_BATCH, 2**24 // (len(jobs) * _activations_per_row(stack, data))))
-        checkpoints = StackCheckpoints(self.scratch / f"stack-{piece.jobs[0]}")
+        checkpoints = StackCheckpoints(self._folder(piece))
         bar = RunProgress(f"training {len(jobs)} runs")
         trainer = build_trainer(jobs[0].config, logger=False, callbacks=[checkpoints, bar])
         start = time.perf_counter()
-        trainer.fit(stack, data)
+        last = checkpoints.folder / "last.ckpt"
+        trainer.fit(stack, data, ckpt_path=last if last.exists() else None)
         seconds = time.perf_counter() - start
         stack.use_final()
         if data.digits.test is not None:
             trainer.test(stack, data, verbose=False)
         log.info("trained %d runs in %.1f s", len(jobs), seconds)
-        yield from self._write(piece, stack, checkpoints, trainer, seconds)
+        yield from self._write(piece, stack, checkpoints, seconds)
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
-        with suppress(OSError):
-            self.scratch.rmdir()
 
-    def _write(
-        self, piece: StackPlan, stack: Stack, checkpoints: StackCheckpoints, trainer: pl.Trainer, seconds: float
-    ):
+    def _write(self, piece: StackPlan, stack: Stack, checkpoints: StackCheckpoints, seconds: float):
         files = MemberCheckpoints(stack, checkpoints.progress, torch.get_rng_state())
         history = [{name: values.tolist() for name, values in epoch.items()} for epoch in stack.history]
         tested = {k: v.tolist() for k, v in stack.metrics.items() if k.startswith("test/")}
         steps = [checkpoints.progress[epoch]["global_step"] for epoch in range(len(history))]
         for i, number in enumerate(piece.jobs):
             job = self.jobs[number]
+            if result(job.folder):
+                continue  # written before the sweep was killed
             ended = int(stack.ended_at[i])
             epochs = ended + 1 if ended >= 0 else len(history)
             curves = [
@@ -161,7 +172,9 @@ class FusedSweep:
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)))
             final = {k: v for k, v in metrics.items() if (k == "lr" or "/" in k) and v is not None}
             write_events(job.folder, curves, job.hparams, final)
-            write_metrics(job.folder, metrics)
+            log_file = job.folder / "train.log"
+            log_file.write_text(f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack\n")
+            write_metrics(job.folder, metrics)  # last: the job is complete
             yield number, metrics
 
 

@@ -1,0 +1,40 @@
+"""TensorBoard's event files of a run that was killed: what it had logged after its last checkpoint is logged again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PATTERN = "events.out.tfevents.*"
+
+
+def cut(folder: Path, step: int | None) -> None:
+    """Make the event files of a run one that ends at this step, without HParams record; None: remove them.
+
+    A kill in the middle of this leaves files of which another call makes the same.
+    """
+    files = sorted(folder.glob(PATTERN))
+    if files and step is not None:
+        merged = folder / "cut.tmp"
+        _merge(files, merged, step)
+        os.replace(merged, files.pop(0))
+    for file in files:
+        file.unlink()
+
+
+def _merge(files: list[Path], merged: Path, step: int) -> None:
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    seen = set()
+    with open(merged, "wb") as out:
+        writer = RecordWriter(out)
+        for file in files:
+            for record in RawEventFileLoader(str(file)).Load():  # ends where a record was not written to its end
+                event = Event.FromString(record)
+                kind = event.file_version, event.step, *(value.tag for value in event.summary.value)
+                hparams = any(value.metadata.plugin_data.plugin_name == "hparams" for value in event.summary.value)
+                if event.step <= step and not hparams and kind not in seen:
+                    seen.add(kind)
+                    writer.write(record)
