@@ -1,18 +1,21 @@
-"""Time Seedbed beside the code a user would write by hand: python scripts/bench.py [epoch] [start] [sweep]
+"""Time Seedbed beside what a user would write or use else: python scripts/bench.py [epoch] [start] [sweep] [convnets]
 
 Every row measures both sides in this one process, alternating, and prints the medians and the median of the ratios.
 `epoch`: an epoch with validation, TensorBoard, progress bar and checkpoints, against the plain loop. About a minute.
 `start`: whole commands that need no torch. Ten seconds.
 `sweep`: fused sweeps beside the basic launcher, one job, plain loops and bare matrix products. Ten minutes.
+`convnets`: resnet18 beside fastai (pip install fastai), the speedrun beside the published recipe. Ten minutes.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -192,6 +195,104 @@ def mlps(rounds: int = 3) -> None:
         print(f"{f'100 MLPs trained, {other}':<28} {seconds} {ratio:7.2f}   {goal}", flush=True)
 
 
+FASTAI = """
+import json, sys, time
+from fastai.vision.all import *
+
+dls = ImageDataLoaders.from_folder(Path(sys.argv[1]))
+learn = vision_learner(dls, resnet18, pretrained=False, loss_func=F.cross_entropy, metrics=accuracy)
+with learn.no_bar(), learn.no_logging():
+    start = time.perf_counter()
+    learn.fit_one_cycle(1, 0.1)
+    print(json.dumps({"seconds": time.perf_counter() - start, "accuracy": float(learn.recorder.values[-1][2])}))
+"""
+
+
+def convnets(rounds: int = 3) -> None:
+    """Seconds of fit, validation included, each in a process of its own; accuracies of the last round."""
+    from PIL import Image
+
+    from seedbed.data.mnist_sample import mnist_sample
+
+    def train(*words: str) -> dict:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "train.py", *words, f"hydra.run.dir={folder}/run"]
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+            return json.loads(Path(folder, "run/metrics.json").read_text())
+
+    def ours(*words: str, accuracy: str = "val/accuracy") -> tuple[float, float]:
+        metrics = train(*words)
+        return metrics["fit_seconds"], metrics[accuracy]
+
+    def fastai() -> tuple[float, float]:
+        command = [sys.executable, "-W", "ignore", "-c", FASTAI, images]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        return found["seconds"], found["accuracy"]
+
+    def show(title: str, reference: Callable, others: dict[str, tuple[Callable, str]]) -> None:
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("", *others)}
+        for _ in range(rounds):
+            found[""].append(reference())
+            for name, (side, _) in others.items():
+                found[name].append(side())
+        base = median(seconds for seconds, _ in found[""])
+        print(f"{title:<28} {base:9.1f} s {found[''][-1][1]:.4f}", flush=True)
+        for name, (_, goal) in others.items():
+            ratio = median(ours[0] / theirs[0] for ours, theirs in zip(found[name], found[""], strict=True))
+            seconds, accuracy = median(seconds for seconds, _ in found[name]), found[name][-1][1]
+            print(f"{name:<28} {seconds:9.1f} s {accuracy:.4f} {ratio:7.2f}   {goal}", flush=True)
+
+    with tempfile.TemporaryDirectory() as images:
+        digits = mnist_sample()
+        for split, (pixels, targets) in (("train", digits.train), ("valid", digits.valid)):
+            for i, (picture, target) in enumerate(zip(pixels, targets.tolist(), strict=True)):
+                folder = Path(images, split, digits.classes[target])
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture[0].numpy()).save(folder / f"{i}.png")
+        one_cycle, fast = (partial(ours, f"experiment=resnet18_{name}") for name in ("one_cycle", "fast"))
+        show(
+            "fastai resnet18", fastai, {"resnet18_one_cycle": (one_cycle, "≤ 0.65"), "resnet18_fast": (fast, "≤ 0.35")}
+        )
+    speedrun = partial(ours, "experiment=speedrun", accuracy="test/accuracy")
+    show("published speedrun", published_speedrun, {"speedrun": (speedrun, "≤ 0.40")})
+
+
+def published_speedrun() -> tuple[float, float]:
+    """Conv 24·5×5 – pool – Conv 32·3×3 – pool – 256 – 10, Adam, one-cycle, batch 256, one epoch, float32."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    from seedbed.data.idx import mnist
+
+    digits = mnist(None)
+    (x, y), (valid_x, valid_y), (test_x, test_y) = (
+        (s[0].float() / 255, s[1]) for s in (digits.train, digits.valid, digits.test)
+    )
+    net = nn.Sequential(
+        *(nn.Conv2d(1, 24, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(24, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(800, 256), nn.ReLU(), nn.Linear(256, 10)),
+    )
+
+    def accuracy(x: torch.Tensor, y: torch.Tensor) -> float:
+        with torch.no_grad():
+            return sum(
+                (net(a).argmax(1) == b).sum().item() for a, b in zip(x.split(256), y.split(256), strict=True)
+            ) / len(y)
+
+    batches = -(-len(x) // 256)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01, betas=(0.7, 0.9))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=batches, cycle_momentum=False)
+    start = time.perf_counter()
+    for rows in torch.randperm(len(x)).split(256):
+        F.cross_entropy(net(x[rows]), y[rows]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    accuracy(valid_x, valid_y)
+    return time.perf_counter() - start, accuracy(test_x, test_y)
+
+
 def compare_seconds(title: str, other: float, fused: float, goal: str) -> None:
     print(f"{title:<28} {other:9.1f} {fused:9.1f} {other / fused:7.2f}   {goal}", flush=True)
 
@@ -205,7 +306,7 @@ def whole(*words: str) -> float:
         return time.perf_counter() - begin
 
 
-SUBJECTS = {"epoch": epoch, "start": start, "sweep": sweep}
+SUBJECTS = {"epoch": epoch, "start": start, "sweep": sweep, "convnets": convnets}
 
 if __name__ == "__main__":
     for subject in sys.argv[1:] or ("epoch", "start"):

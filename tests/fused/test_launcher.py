@@ -86,6 +86,8 @@ def assert_equal_jobs(basic: Path, fused: Path, rtol: float) -> None:
         (["optim=adamw", "optim.weight_decay=0,0.1", "loss=cross_entropy", "loss.label_smoothing=0,0.1"], 1e-3),
         (["optim=rmsprop", "optim.lr=0.0003,0.001", "optim.alpha=0.9,0.99"], 1e-3),
         (["model=convnet", "loss=mse", "optim.lr=0.01,0.1", "data.shuffle=false", "data.batch_size=512"], 1e-5),
+        (["optim=momentum", "optim.lr=0.02,0.05", "optim.momentum=0.9,0.95", "schedule=one_cycle"], 1e-4),
+        (["trainer.gradient_clip_val=0.05", "trainer.accumulate_grad_batches=3", "optim.lr=0.1,1"], 1e-5),
         (["seed=0,1", "data.seed=5", "loss=bce", "schedule=cosine", "schedule.end=0,0.5"], 1e-5),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -93,6 +95,36 @@ def assert_equal_jobs(basic: Path, fused: Path, rtol: float) -> None:
 def test_members_equal_their_solo_runs(sweep, overrides, rtol):
     epochs = [] if any("max_epochs" in word for word in overrides) else ["trainer.max_epochs=2"]
     assert_equal_jobs(sweep("basic", *overrides, *epochs), sweep("fused", *overrides, *epochs), rtol)
+
+
+def test_members_stop_early_as_their_solo_runs_do(sweep):
+    words = ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=0.002", "optim.lr=0.03,0.3,3"]
+    words += ["callbacks.early_stopping.patience=1", "trainer.max_epochs=30"]
+    basic, fused = (sweep(launcher, *words) for launcher in ("basic", "fused"))
+    assert_equal_jobs(basic, fused, 1e-5)
+    assert len({job["epochs"] for job in jobs(fused).values()} - {30}) > 1
+    for name in ("last", "best"):
+        states = [last(folder, "0", name)["callbacks"] for folder in (basic, fused)]
+        a, b = (next(v for k, v in state.items() if k.startswith("EarlyStopping")) for state in states)
+        assert a["wait_count"] == b["wait_count"] and torch.isclose(a["best_score"], b["best_score"], rtol=1e-5)
+
+
+def test_stacked_resnet18_equals_its_solo_runs(sweep, monkeypatch, tmp_path):
+    """In float64, 1e-9 after three steps; in float32 a change of one unit in the last place grows to 1e-3 by then."""
+    from PIL import Image
+
+    import seedbed.fused.sweep as fused_sweep
+    from seedbed.data.mnist_sample import mnist_sample
+
+    images, targets = mnist_sample().train
+    for i in range(0, len(images), len(images) // 240):
+        folder = tmp_path / ("train" if i % 5 else "valid") / str(int(targets[i]))
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[i, 0].numpy()).save(folder / f"{i}.png")
+    monkeypatch.setattr(fused_sweep, "_probe", lambda nets, x: (1.0, 0.0))  # on a CPU it would not be stacked
+    words = ["model=resnet18", "data=image_folder", f"data.root={tmp_path}", "data.batch_size=64"]
+    words += ["optim.lr=0.01,0.02", "trainer.precision=64-true", "trainer.max_epochs=1"]
+    assert_equal_jobs(sweep("basic", *words), sweep("fused", *words), 1e-9)
 
 
 def choice(key: str, *values: str) -> st.SearchStrategy[list[str]]:
@@ -153,6 +185,19 @@ def test_capped_stacks_give_the_same(sweep):
     words = ["optim.lr=0.1,0.2,0.3", "seed=0,1", "trainer.max_epochs=1"]
     whole, capped = sweep("fused", *words), sweep("fused", *words, "hydra.launcher.max_stack=2")
     assert_equal_jobs(whole, capped, 1e-5)
+
+
+def test_stack_that_runs_out_of_memory_is_split(sweep, monkeypatch):
+    from seedbed.fused.stack import Stack
+
+    def fits_two(stack):
+        if stack.members > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    words = ["optim.lr=0.1,0.2,0.3,0.4,0.5", "trainer.max_epochs=1"]
+    whole = sweep("fused", *words)
+    monkeypatch.setattr(Stack, "on_fit_start", fits_two)
+    assert_equal_jobs(whole, sweep("fused", *words), 1e-5)
 
 
 def test_member_goes_on_from_its_checkpoint_as_a_solo_run_does(sweep, fit):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +49,27 @@ class MemberCheckpoints:
         self.best = {name: value.cpu() for name, value in stack.best.items()}
         self.final = {name: value.cpu() for name, value in stack.final.items()}
 
+    def _stopper(self, tensors: dict[str, torch.Tensor], i: int) -> dict[str, dict]:
+        """The state of member i's EarlyStopping, if it has one."""
+        if self.stack.stopper is None:
+            return {}
+        stopper = copy(self.stack.stopper)
+        stopper.wait_count, stopper.best_score = int(tensors["stop.wait"][i]), tensors["stop.score"][i].clone()
+        return {stopper.state_key: stopper.state_dict()}
+
     def write(self, folder: Path, i: int, optimizer: torch.optim.Optimizer) -> None:
         """Member i's two files; `optimizer` is what its solo run would have, over any parameters."""
         stack = self.stack
         last_epoch = int(stack.ended_at[i])
         best_epoch, score = int(stack.best_epoch[i]), float(stack.best_score[i])
-        callbacks = {Checkpoints.__qualname__: {"best_score": score, "best_epoch": best_epoch}}
+        checkpoints = {Checkpoints.__qualname__: {"best_score": score, "best_epoch": best_epoch}}
         folder.mkdir(parents=True, exist_ok=True)
         for name, tensors, epoch in (("best", self.best, best_epoch), ("last", self.final, last_epoch)):
             if name == "best" and best_epoch < 0:
                 continue
             progress = self.progress[epoch]
+            if name == "last" and epoch >= 0:
+                progress = _after_epoch(progress)
             lr = stack.history[epoch]["lr"][i].item() if stack.history else optimizer.defaults["lr"]
             metrics = {k: v[i].item() for k, v in stack.history[epoch].items()} if stack.history else {}
             ended = epoch == last_epoch
@@ -69,13 +79,22 @@ class MemberCheckpoints:
                     **progress,
                     "run": run,
                     "state_dict": {k: v[i].clone() for k, v in tensors.items() if k.startswith("net.")},
-                    "callbacks": callbacks,
+                    "callbacks": checkpoints | self._stopper(tensors, i),
                     "optimizer_states": [_optimizer_state(tensors, i, optimizer, lr, progress["global_step"])],
                     "trained": torch.zeros(2, dtype=torch.float64),
                     "rng": self.rng,
                 },
                 folder / f"{name}.ckpt",
             )
+
+
+def _after_epoch(progress: dict[str, Any]) -> dict[str, Any]:
+    """Lightning's progress at the end of a run that ends with the epoch at whose end `progress` was taken."""
+    progress = deepcopy(progress)
+    progress["epoch"] += 1
+    for count in progress["loops"]["fit_loop"]["epoch_progress"].values():
+        count["completed"] += 1
+    return progress
 
 
 def _optimizer_state(tensors: dict, i: int, optimizer: torch.optim.Optimizer, lr: float, steps: int) -> dict:

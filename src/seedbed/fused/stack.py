@@ -144,21 +144,24 @@ class Stack(Supervised):
 
     def _keep(self, copies: dict[str, Tensor], members: Tensor) -> None:
         """Copy the marked members' weights and optimiser state as they are now."""
-        members = members.nonzero()[:, 0].to(self.device)
+        members = members.nonzero()[:, 0]
         if len(members):
             for name, value in self.member_tensors().items():
                 if name not in copies:
                     copies[name] = torch.zeros_like(value)
-                copies[name][members] = value[members]
+                rows = members.to(value.device)
+                copies[name][rows] = value[rows]
 
     def member_tensors(self) -> dict[str, Tensor]:
-        """All that a member is, each [M, …]: "net.<name>" and "optim.<index of the parameter>.<name>"."""
+        """All that a member is, each [M, …]: "net.<name>", "optim.<index of the parameter>.<name>", "stop.…"."""
         found = {f"net.{name}": value.detach() for name, value in self.net.stacked_state().items()}
         optimizer = self.optimizers().optimizer
         for i, p in enumerate(self.net.stacked):
             for name, value in optimizer.state.get(p, {}).items():
                 if isinstance(value, Tensor) and value.dim() and len(value) == self.members:
                     found[f"optim.{i}.{name}"] = value
+        if self.stopper is not None:
+            found |= {"stop.score": self.stop_score, "stop.wait": self.stop_wait}
         return found
 
     # --- evaluation

@@ -106,11 +106,23 @@ class FusedSweep:
 
     def train(self, piece: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
         """Train one stack, or go on with it where it was killed; yields (job, metrics) as each is complete on disk."""
+        try:
+            yield from self._train_whole(piece)
+        except torch.OutOfMemoryError:  # the capacity was an estimate
+            half = (len(piece.jobs) + 1) // 2
+            if half == len(piece.jobs):
+                raise
+            log.info("%d runs do not fit into memory: split", len(piece.jobs))
+            torch.cuda.empty_cache()
+            for part in self.stacks(half, piece.jobs):
+                yield from self.train(part)
+
+    def _train_whole(self, piece: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
         data = self._data(piece)
         jobs = [self.jobs[n] for n in piece.jobs]
         stack = self.parts.stack([job.config for job in jobs], piece.groups, data)
         data.eval_batch = max(64, min(EVAL_BATCH, 2**24 // (len(jobs) * _activations_per_row(stack, data))))
-        checkpoints = StackCheckpoints(self.scratch / f"stack-{piece.jobs[0]}")
+        checkpoints = StackCheckpoints(self.scratch / f"stack-{piece.jobs[0]}-{len(piece.jobs)}")
         bar = RunProgress(f"training {len(jobs)} runs")
         trainer = build_trainer(jobs[0].config, logger=False, callbacks=[checkpoints, bar])
         start = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 
@@ -23,4 +24,5 @@ def resnet18(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
     """timm's resnet18, not pretrained (He et al. 2015)."""
     from timm import create_model  # a second of import
 
-    return create_model("resnet18", pretrained=False, in_chans=in_shape[0], num_classes=num_outputs)
+    net = create_model("resnet18", pretrained=False, in_chans=in_shape[0], num_classes=num_outputs)
+    return net.to(memory_format=torch.channels_last)  # half the time of a step on a CPU
