@@ -47,7 +47,7 @@ class Launch:
     def run(self) -> list[JobReturn]:
         sound = {n: job for n, job in self.jobs.items() if self._is_sound(job)}
         fused = {n: FusedJob(job.config, job.folder, hparams(job.config, job.choices)) for n, job in sound.items()}
-        sweep = FusedSweep(fused, self.scratch, self.launcher.max_stack)
+        sweep = FusedSweep(fused, self.scratch, self.launcher.max_stack, self.launcher.halving)
         stacks, alone = self._plan(sweep, sound)
         self._say(stacks, alone)
         for stack in stacks:
