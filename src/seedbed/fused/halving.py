@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Halving:
-    """The best 1/factor of a stack's members stay after `first` epochs, of those again after first·factor, ….
+    """Of a stack's members the best 1/factor, rounded up, stay after `first` epochs, of those after first·factor, ….
 
     `metric` of that epoch decides; one whose name ends in "loss" is better the smaller it is. This is the synchronous
     form (Jamieson & Talwalkar 2016): ASHA (Li et al. 2018) promotes asynchronously lest workers wait at a rung, and a
@@ -35,14 +35,25 @@ class Halving:
         earlier stays.
         """
         score = -metric if self.metric.endswith("loss") else metric
-        score = score.masked_fill(over | ~torch.isfinite(score), -torch.inf).view(groups, -1)
-        if score.shape[1] > 1:
-            return best_rows(score, -(-score.shape[1] // self.factor)), groups
-        rows = best_rows(score.view(1, -1), -(-groups // self.factor))
-        return rows, len(rows)
+        score = score.masked_fill(over | ~torch.isfinite(score), -torch.inf)
+        table = _table(score, groups)
+        rows = _best(table, -(-table.shape[1] // self.factor))
+        return rows, groups if len(table) == groups else len(rows)
 
 
-def best_rows(score: Tensor, keep: int) -> Tensor:
-    """[G, m] → the rows, counted through, of the `keep` highest of each group."""
-    best = score.sort(dim=1, descending=True, stable=True).indices[:, :keep].sort(dim=1).values
-    return (best + torch.arange(len(score))[:, None] * score.shape[1]).flatten()
+def running(over: Tensor, groups: int) -> tuple[Tensor, int]:
+    """over: [M] → (rows that are not, and as many others as make groups of one size; their groups)."""
+    table = _table(~over, groups)
+    rows = _best(table.byte(), int(table.sum(1).max()))
+    return rows, groups if len(table) == groups else len(rows)
+
+
+def _table(values: Tensor, groups: int) -> Tensor:
+    """[M] → a row for each of the groups; where those are single members, one row, and fewer of them can stay."""
+    return values.view(1 if groups == len(values) else groups, -1)
+
+
+def _best(table: Tensor, keep: int) -> Tensor:
+    """[G, m] → the places, counted through, of the `keep` highest of each row; of equals the earlier."""
+    best = table.sort(dim=1, descending=True, stable=True).indices[:, :keep].sort(dim=1).values
+    return (best + torch.arange(len(table))[:, None] * table.shape[1]).flatten()

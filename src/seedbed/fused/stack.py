@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.func import vmap
 
-from seedbed.fused.halving import Halving
+from seedbed.fused.halving import Halving, running
 from seedbed.fused.memory import keep_freed_memory
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import StackedOptimizer, stacked
@@ -26,9 +26,9 @@ class Stack(Supervised):
     Members i·M/G … share the batches of group i. Numbers of the optimiser (`defaults` of its class `kind`), schedules
     and numbers of the loss may differ from member to member. `history` holds each epoch's metrics; `best` and `final`
     what a member's checkpoints need. A member whose loss is no longer finite at an epoch's end stops there, and where
-    `stopper`, the EarlyStopping that each solo run would have, says so. At a rung of `halving` those that fall behind
-    leave the stack: the networks and the optimiser then hold the members in `rows` [m] only, and what a member has
-    done is kept for all M.
+    `stopper`, the EarlyStopping that each solo run would have, says so; at a rung of `halving` those stop that fall
+    behind. They leave the stack: networks and optimiser then hold the members in `rows` [m] only, and what a member
+    has done is kept for all M.
     """
 
     def __init__(
@@ -120,16 +120,27 @@ class Stack(Supervised):
         self.wall_times.append(time.time())
         self._keep_best()
         self.epochs_trained += self.net.members
-        epochs = self.current_epoch + 1
-        if self.halving and self.halving.is_rung(epochs) and epochs < self.trainer.max_epochs:
-            self._halve()
+        self._drop()
 
-    def _halve(self) -> None:
-        metric, over = self.metrics[self.halving.metric][self.rows], self.ended_at[self.rows] >= 0
-        places, groups = self.halving.survivors(metric, over, self.net.groups)
-        leave = torch.ones(self.members, dtype=torch.bool).index_fill(0, self.rows[places], False) & (self.ended_at < 0)
-        self.ended_at[leave], self.dropped[leave] = self.current_epoch, True
-        self._keep(self.final, leave)
+    def _drop(self) -> None:
+        """At a rung those that fell behind; at any epoch's end those that are over, where that saves half the work."""
+        epochs, over, groups = self.current_epoch + 1, self.ended_at[self.rows] >= 0, self.net.groups
+        if epochs == self.trainer.max_epochs or over.all():
+            return
+        if self.halving and self.halving.is_rung(epochs):
+            places, groups = self.halving.survivors(self.metrics[self.halving.metric][self.rows], over, groups)
+            leave = torch.ones(self.members, dtype=torch.bool).index_fill(0, self.rows[places], False)
+            leave &= self.ended_at < 0
+            self.ended_at[leave], self.dropped[leave] = self.current_epoch, True
+            self._keep(self.final, leave)
+        else:
+            places, groups = running(over, groups)
+            if 2 * len(places) > len(over):
+                return
+        self._go_on_with(places, groups)
+
+    def _go_on_with(self, places: Tensor, groups: int) -> None:
+        """places: those of `rows` that stay, in groups of one size."""
         before = self._groups_left()
         self.net.hold({name: value[places] for name, value in self.net.stacked_state().items()}, groups)
         self.optimizers().optimizer.take(places)
