@@ -17,9 +17,12 @@ SEARCH = ["experiment=search_mlp", "hydra.sweeper.n_trials=7", "hydra.sweeper.n_
 
 def trials(folder: Path) -> dict[int, tuple[list[str], float]]:
     """number → (overrides, val/accuracy)"""
-    lines = map(json.loads, (folder / "manifest.jsonl").read_text().splitlines()[1:])
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()[1:]]
     return {
-        line["job"]: (line["overrides"], json.loads((folder / line["folder"] / "metrics.json").read_text())["val/accuracy"])
+        line["job"]: (
+            line["overrides"],
+            json.loads((folder / line["folder"] / "metrics.json").read_text())["val/accuracy"],
+        )
         for line in lines
     }
 

@@ -203,7 +203,7 @@ class Stack(Supervised):
                 copies[name][self.rows[places].to(value.device)] = value[places.to(value.device)]
 
     def member_tensors(self) -> dict[str, Tensor]:
-        """All that the members in `rows` are, each [m, …]: "net.<name>", "optim.<index of the parameter>.<name>", "stop.…"."""
+        """All that the members in `rows` are, each [m, …]: "net.<name>", "optim.<parameter's index>.<name>", "stop.…"."""
         found = {f"net.{name}": value.detach() for name, value in self.net.stacked_state().items()}
         optimizer = self.optimizers().optimizer
         for i, p in enumerate(self.net.stacked):
