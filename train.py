@@ -7,6 +7,7 @@ tensorboard --logdir outputs
 """
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -32,11 +33,11 @@ def main(cfg: DictConfig) -> float | None:
         def train_job() -> None:
             config = checked(cfg)
             config["ckpt_path"] = own_checkpoint(folder) or config["ckpt_path"]
-            train(config, folder, choices, alone=False)
+            train(config, folder, choices, Path(job.sweep.dir))
 
         return value(run(folder, train_job, cfg.retries, cfg.on_error), cfg.optimized_metric)
     try:
-        return train(checked(cfg), folder, choices, alone=True)
+        return train(checked(cfg), folder, choices)
     except ConfigError as error:
         log.error("%s", error)
         discard(folder)
@@ -55,11 +56,12 @@ def checked(cfg: DictConfig) -> dict:
     return config
 
 
-def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> float:
+def train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None = None) -> float | None:
     import_torch()
-    from seedbed.build import Parts, build_callbacks, build_data, build_trainer, hparams
+    from seedbed.build import Parts, build_callbacks, build_data, build_trainer
     from seedbed.callbacks.checkpoints import Checkpoints
     from seedbed.callbacks.progress import RunProgress
+    from seedbed.hparams import hparams, read_kinds
     from seedbed.run import fit, report, write_metrics
     from seedbed.run_logger import RunLogger
 
@@ -67,15 +69,17 @@ def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> f
     module = Parts().module(config, data)
     callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
     trainer = build_trainer(config, RunLogger(folder), callbacks)
-    metrics = fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
+    record = hparams(config, choices, read_kinds(sweep) if sweep else None)
+    metrics = fit(trainer, module, data, record, config["ckpt_path"])
     write_metrics(folder, {**metrics, "seed": config["seed"]})
-    log.info(report(metrics, folder, alone))
-    return metrics[config["optimized_metric"]]
+    log.info(report(metrics, folder, alone=sweep is None))
+    return metrics.get(config["optimized_metric"])
 
 
 def discard(folder: Path) -> None:
-    """Remove what Hydra put into a folder in which nothing was trained; other things in it stay."""
-    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log"):
+    """Remove what this process put into a folder in which nothing was trained; other things in it stay."""
+    events = folder.glob(f"events.out.tfevents.*.{os.getpid()}.*")
+    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log", *events):
         path.unlink(missing_ok=True)
     with suppress(OSError):  # a folder that holds something else
         (folder / ".hydra").rmdir()

@@ -10,6 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -92,8 +93,12 @@ def _take_control(config: DictConfig) -> dict[str, Any]:
     for key, value in control.items():
         if not RULES[key].holds(value):
             raise ConfigError(f"{key}={value}: must be {RULES[key].allowed}")
-    words = [word for word in config.hydra.overrides.task if word.partition("=")[0].lstrip("+") not in CONTROL]
-    config.hydra.overrides.task = words
+    words = list(config.hydra.overrides.task)
+    ours = [word for word in words if word.partition("=")[0].lstrip("+") in CONTROL]
+    for override in OverridesParser.create().parse_overrides(ours):
+        if override.is_sweep_override():
+            raise ConfigError(f"{override.input_line}: one value, for the sweep as a whole")
+    config.hydra.overrides.task = [word for word in words if word not in ours]
     return control | {"resume": None}
 
 

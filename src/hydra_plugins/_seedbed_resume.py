@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hydra_plugins._seedbed_compose import QuickJob, QuickLoader
 from hydra_plugins._seedbed_frozen import FrozenLoader
 from hydra_plugins._seedbed_preflight import finish
+from seedbed.hparams import hparams, write_kinds
 from seedbed.job import fail, value
 from seedbed.manifest import Manifest, Refused, Stopped, result
 
@@ -65,6 +66,7 @@ class Sweep:
             self.manifest.add(list(lines.values()))
         except Refused as refused:
             refuse(refused)
+        write_kinds(self.folder, (hparams(job.config, job.choices) for job in jobs.values() if job))
         returns, left = {}, {}
         for n, line in lines.items():
             metrics = result(self.folder / line["folder"])

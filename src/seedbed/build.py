@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from seedbed.check import CONTROL, ConfigError, leaves
+from seedbed.check import ConfigError
 from seedbed.data.datamodule import DigitsModule
 from seedbed.losses import Loss
 from seedbed.supervised import Supervised
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*dataloader_iter.*")
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
 
 Config = Mapping[str, Any]
 
@@ -71,11 +72,17 @@ class Parts:
 
     def net(self, config: Config, data: DigitsModule) -> tuple[nn.Module, Loss]:
         """The network and its loss. The initial weights follow from (seed, model, init)."""
-        with _mistakes_of_the_user("model: "):
+        with _mistakes_of_the_user("loss: "):
             loss = self._make(config["loss"], partial=False)
+            num_outputs = loss.num_outputs(data.num_classes)
+        with _mistakes_of_the_user("model: "):
             pl.seed_everything(config["seed"], verbose=False)
-            net = self._make(config["model"], partial=True)(data.digits.shape, loss.num_outputs(data.num_classes))
+            net = self._make(config["model"], partial=True)(data.digits.shape, num_outputs)
+        with _mistakes_of_the_user("init: "):
             self._make(config["init"], partial=True)(net, data.sample)
+        with _mistakes_of_the_user("model: "):
+            if hasattr(net, "fit"):  # a model that learns from the training set as a whole, not by gradient
+                net.fit(data.train_in_order())
             return loss.finish(net), loss
 
     def module(self, config: Config, data: DigitsModule) -> Supervised:
@@ -142,13 +149,3 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> p
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
-
-
-def hparams(config: Config, choices: Mapping[str, str | None]) -> dict[str, str | int | float]:
-    """The run for the HParams dashboard: every group's choice and every value, flat, with equal keys across a sweep."""
-    chosen = {group: str(choice) for group, choice in choices.items() if "/" not in group}
-    values = {k: v for k, v in leaves(config) if k not in NOT_HPARAMS}
-    return chosen | {k: v if isinstance(v, int | float) else str(v) for k, v in values.items()}
-
-
-NOT_HPARAMS = {"ckpt_path", "optimized_metric", *CONTROL}

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
+import seedbed.fused.sweep
 import seedbed.supervised
 from seedbed.build import Parts, build_data, build_trainer
 from seedbed.callbacks.progress import RunProgress
@@ -173,6 +174,28 @@ def test_stack_resumes_to_the_same_bits(composed, tmp_path, monkeypatch, kind, s
     for name in ("rows", "ended_at", "dropped", "best_epoch", "best_score"):
         assert torch.equal(getattr(whole, name), getattr(resumed, name))
     assert whole.epochs_trained == resumed.epochs_trained == 4 + 2 + 1
+
+
+def test_halved_sweep_that_was_killed_ends_as_the_undisturbed_one(sweep, monkeypatch):
+    words = ["optim.lr=0.1,1,2,0.2", "trainer.max_epochs=2", *HALVING]
+    undisturbed = sweep("fused", *words)
+    write, written = seedbed.fused.sweep.write_metrics, []
+
+    def die(folder, found):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(folder)
+        write(folder, found)
+
+    monkeypatch.setattr(seedbed.fused.sweep, "write_metrics", die)
+    folder = undisturbed.with_name("killed")
+    with pytest.raises(KeyboardInterrupt):
+        sweep("fused", *words, folder=folder)
+    monkeypatch.undo()
+    sweep("fused", *words, folder=folder)
+    assert (folder / "summary.csv").read_bytes() == (undisturbed / "summary.csv").read_bytes()
+    a, b = ([{k: v for k, v in m.items() if k != "fit_seconds"} for m in metrics(f)] for f in (folder, undisturbed))
+    assert a == b
 
 
 @pytest.mark.parametrize(

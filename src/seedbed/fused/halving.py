@@ -41,8 +41,8 @@ class Halving:
         return rows, groups if len(table) == groups else len(rows)
 
 
-def running(over: Tensor, groups: int) -> tuple[Tensor, int]:
-    """over: [M] → (rows that are not, and as many others as make groups of one size; their groups)."""
+def not_over(over: Tensor, groups: int) -> tuple[Tensor, int]:
+    """over: [M] → (rows that are not over, and as many others as make groups of one size; their groups)."""
     table = _table(~over, groups)
     rows = _best(table.byte(), int(table.sum(1).max()))
     return rows, groups if len(table) == groups else len(rows)

@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.func import vmap
 
-from seedbed.fused.halving import Halving, running
+from seedbed.callbacks.checkpoints import merit
+from seedbed.fused.halving import Halving, not_over
 from seedbed.fused.memory import keep_freed_memory
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import StackedOptimizer, stacked
@@ -134,7 +135,7 @@ class Stack(Supervised):
             self.ended_at[leave], self.dropped[leave] = self.current_epoch, True
             self._keep(self.final, leave)
         else:
-            places, groups = running(over, groups)
+            places, groups = not_over(over, groups)
             if 2 * len(places) > len(over):
                 return
         self._go_on_with(places, groups)
@@ -184,7 +185,7 @@ class Stack(Supervised):
         return ~torch.isfinite(score) | (self.stop_wait >= self.stopper.patience)
 
     def _keep_best(self) -> None:
-        score = self.metrics.get("val/accuracy")
+        score = merit(self.metrics)
         if score is not None:
             better = (score > self.best_score) & ((self.ended_at < 0) | (self.ended_at == self.current_epoch))
             self.best_score[better], self.best_epoch[better] = score[better], self.current_epoch
@@ -203,7 +204,7 @@ class Stack(Supervised):
                 copies[name][self.rows[places].to(value.device)] = value[places.to(value.device)]
 
     def member_tensors(self) -> dict[str, Tensor]:
-        """All that the members in `rows` are, each [m, …]: "net.<name>", "optim.<parameter's index>.<name>", "stop.…"."""
+        """All that those in `rows` are, each [m, …]: "net.<name>", "optim.<index of the parameter>.<name>", "stop.…"."""
         found = {f"net.{name}": value.detach() for name, value in self.net.stacked_state().items()}
         optimizer = self.optimizers().optimizer
         for i, p in enumerate(self.net.stacked):
@@ -225,9 +226,12 @@ class Stack(Supervised):
     def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         x, y = batch
         output = self.net(x)
-        predicted = self.loss.predict(output.flatten(0, 1)).view(self.net.members, len(y))
-        sums = (self._loss_of_each(output, y, None) * len(y), (predicted == y).sum(1))
-        self._evaluated[:2] += torch.stack([s.cpu().double() for s in sums])
+        self._evaluated[0] += (self._loss_of_each(output, y, None) * len(y)).cpu().double()
+        if y.is_floating_point():
+            self._evaluated[1] = torch.nan
+        else:
+            predicted = self.loss.predict(output.flatten(0, 1)).view(self.net.members, len(y))
+            self._evaluated[1] += (predicted == y).sum(1).cpu()
         self._evaluated[2] += len(y)
 
     def _log(self, metrics: dict[str, Tensor]) -> None:

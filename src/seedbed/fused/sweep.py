@@ -23,7 +23,7 @@ from seedbed.fused.events import write_events
 from seedbed.fused.halving import Halving
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import stacked
-from seedbed.fused.plan import StackPlan, order_of, plan
+from seedbed.fused.plan import StackPlan, order_of, plan, record
 from seedbed.fused.stack import Stack
 from seedbed.manifest import result
 from seedbed.run import write_metrics
@@ -103,6 +103,8 @@ class FusedSweep:
         """Members that fit; NotWorthIt if a short timed probe says that stacking does not pay."""
         config = self.jobs[stack.jobs[0]].config
         nets = [self.parts.net(self.jobs[n].config, data)[0] for n in stack.jobs[:4]]
+        if not any(True for _ in nets[0].parameters()):
+            raise NotWorthIt("nothing is learned by gradient")
         x = data.digits.train[0][: config["data"]["batch_size"]].float() / 255
         if len(nets) > 1:
             alone, together = _probe(nets, x)
@@ -115,25 +117,32 @@ class FusedSweep:
         batches = x.numel() * 4 * 2 * stack.groups / len(stack.jobs)
         return max(1, int(min(BUDGET, _free_memory() / 2) / (weights + activations + batches)))
 
-    def train(self, piece: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
+    def train(self, stack: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
         """Train one stack, or go on with it where it was killed; yields (job, metrics) as each is complete on disk."""
-        try:
-            yield from self._train_whole(piece)
-        except torch.OutOfMemoryError:  # the capacity was an estimate
-            half = (len(piece.jobs) + 1) // 2
-            if half == len(piece.jobs):
-                raise
-            log.info("%d runs do not fit into memory: split", len(piece.jobs))
-            torch.cuda.empty_cache()
-            for part in self.stacks(half, piece.jobs):
-                yield from self.train(part)
+        pieces = [stack]
+        while pieces:
+            piece = pieces.pop(0)
+            try:
+                yield from self._train_piece(piece, self._data(piece))
+            except torch.OutOfMemoryError:  # the capacity was an estimate
+                half = (len(piece.jobs) + 1) // 2
+                if half == len(piece.jobs):
+                    raise
+                log.info("%d runs do not fit into memory: split", len(piece.jobs))
+                torch.cuda.empty_cache()
+                shutil.rmtree(self._folder(piece), ignore_errors=True)
+                halves = self.stacks(half, piece.jobs)
+                record(self.scratch, halves, [])
+                pieces = halves + pieces
 
-    def _train_whole(self, piece: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
-        data = self._data(piece)
+    def _folder(self, piece: StackPlan) -> Path:
+        return self.scratch / f"stack-{piece.jobs[0]}"
+
+    def _train_piece(self, piece: StackPlan, data: DigitsModule) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [self.jobs[n] for n in piece.jobs]
         stack = self.parts.stack([job.config for job in jobs], piece.groups, data, self._halving(jobs[0].config))
         data.eval_batch = max(64, min(EVAL_BATCH, 2**24 // (len(jobs) * _activations_per_row(stack, data))))
-        checkpoints = StackCheckpoints(self.scratch / f"stack-{piece.jobs[0]}-{len(piece.jobs)}")
+        checkpoints = StackCheckpoints(self._folder(piece))
         bar = RunProgress(f"training {len(jobs)} runs")
         trainer = build_trainer(jobs[0].config, logger=False, callbacks=[checkpoints, bar])
         start = time.perf_counter()
@@ -170,7 +179,7 @@ class FusedSweep:
             metrics = {
                 "status": "diverged" if stack.diverged[i] else "completed",
                 **({"stopped": "halving"} if stack.dropped[i] else {}),
-                **{name: curves[-1][2][name] for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
+                **{name: curves[-1][2].get(name) for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
                 **{name: values[i] for name, values in tested.items()},
                 "epochs": epochs,
                 "steps": steps[epochs - 1],
@@ -178,7 +187,7 @@ class FusedSweep:
                 "seed": job.config["seed"],
             }
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)))
-            final = {name: value for name, value in metrics.items() if name == "lr" or "/" in name}
+            final = {k: v for k, v in metrics.items() if (k == "lr" or "/" in k) and v is not None}
             write_events(job.folder, curves, job.hparams, final)
             log_file = job.folder / "train.log"
             left = f", which it left after {epochs} epochs: others were better" if stack.dropped[i] else ""
