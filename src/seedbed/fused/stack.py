@@ -204,7 +204,7 @@ class Stack(Supervised):
                 copies[name][self.rows[places].to(value.device)] = value[places.to(value.device)]
 
     def member_tensors(self) -> dict[str, Tensor]:
-        """All that those in `rows` are, each [m, …]: "net.<name>", "optim.<index of the parameter>.<name>", "stop.…"."""
+        """All that those in `rows` are, each [m, …]: "net.<name>", "optim.<index of parameter>.<name>", "stop.…"."""
         found = {f"net.{name}": value.detach() for name, value in self.net.stacked_state().items()}
         optimizer = self.optimizers().optimizer
         for i, p in enumerate(self.net.stacked):
