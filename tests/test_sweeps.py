@@ -177,10 +177,10 @@ def project(tmp_path):
 ONE_BAD = ["model=linear", "model._target_=parts.bomb,parts.sound"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
 def test_editing_conf_changes_no_job_of_a_sweep_that_runs(project, tmp_path, launcher):
-    if launcher == "joblib":
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    if launcher != "basic":
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
     one = ["hydra.launcher.n_jobs=1"] * (launcher == "joblib")
     words = [f"hydra/launcher={launcher}", *one, "model=linear", "model._target_=parts.editor,parts.sound"]
     done = project(*words)
