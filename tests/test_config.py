@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,8 @@ def test_choice_trains_two_batches(fit, choice):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiment_trains_two_batches(fit, mnist_root, experiment):
+    if experiment.startswith("search") and find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        pytest.skip('needs Optuna: pip install -e ".[optuna]"')
     run = fit(f"experiment={experiment}", "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
     assert run.metrics["steps"] == min(2, run.trainer.num_training_batches)
 

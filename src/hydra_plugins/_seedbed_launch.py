@@ -50,7 +50,7 @@ class Launch:
         fused = {
             n: FusedJob(job.config, job.folder, hparams(job.config, job.choices, kinds)) for n, job in sound.items()
         }
-        sweep = FusedSweep(fused, self.scratch, self.launcher.max_stack)
+        sweep = FusedSweep(fused, self.scratch, self.launcher.max_stack, self.launcher.halving)
         stacks, alone = self._plan(sweep, sound)
         self._say(stacks, alone)
         for stack in stacks:

@@ -46,6 +46,7 @@ class Preflight(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             control, command = _take_control(config), _command(config)
+            _prepare_search(config)
             if config.resume is not None:
                 sweep = latest(_pattern(config), command) if config.resume == "latest" else Path(config.resume)
                 if not sweep.is_dir():
@@ -101,9 +102,25 @@ def _take_control(config: DictConfig) -> dict[str, Any]:
     return control | {"resume": None}
 
 
+def _prepare_search(config: DictConfig) -> None:
+    """Check what is said of launcher and sweeper; Optuna's direction follows from the metric, its seed from `seed`.
+
+    Without a seed a search that was killed could not go on: it would ask for other trials. Raises ConfigError.
+    """
+    sweeper, metric = config.hydra.sweeper, config.optimized_metric
+    check({"hydra": {name: OmegaConf.to_container(config.hydra[name]) for name in ("launcher", "sweeper")}})
+    if OmegaConf.select(config, "hydra.launcher.halving.factor") and metric.startswith("test/"):
+        raise ConfigError(f"optimized_metric={metric}: halving decides during training, by val/… or train/loss")
+    if "direction" in sweeper:
+        sweeper.direction = "minimize" if metric.endswith("loss") else "maximize"
+    if "seed" in sweeper.get("sampler", ()) and sweeper.sampler.seed is None:
+        sweeper.sampler.seed = config.seed
+
+
 def _command(config: DictConfig) -> list[str]:
-    """What makes the sweep what it is: neither its folder nor its launcher."""
-    of_sweep = [word for word in config.hydra.overrides.hydra if re.match(r"\+*hydra[./](sweeper|sweep\.subdir)", word)]
+    """What makes the sweep what it is: neither its folder nor its launcher, but who is dropped."""
+    kept = re.compile(r"\+*hydra[./](sweeper|sweep\.subdir|launcher\.halving)")
+    of_sweep = [word for word in config.hydra.overrides.hydra if kept.match(word)]
     return [f"--config-name={config.hydra.job.config_name}", *config.hydra.overrides.task, *of_sweep]
 
 

@@ -2,7 +2,7 @@
 
 # no `from __future__ import annotations`: Hydra executes plugins outside sys.modules, where dataclasses look types up
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, setup_globals
@@ -12,11 +12,20 @@ from omegaconf import DictConfig
 
 
 @dataclass
+class HalvingConf:
+    """Of each stack the best 1/factor stay after `first` epochs, of those again after first·factor, …; null: all."""
+
+    factor: int | None = None
+    first: int = 1
+
+
+@dataclass
 class FusedLauncherConf:
     """max_stack: members of a stack at most; null: as many as fit in memory."""
 
     _target_: str = "hydra_plugins.seedbed_fused_launcher.FusedLauncher"
     max_stack: int | None = None
+    halving: HalvingConf = field(default_factory=HalvingConf)
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="fused", node=FusedLauncherConf, provider="seedbed")
@@ -25,8 +34,9 @@ ConfigStore.instance().store(group="hydra/launcher", name="fused", node=FusedLau
 class FusedLauncher(Launcher):
     """Trains jobs that differ in numbers only as one tensor program; the others one after another."""
 
-    def __init__(self, max_stack: int | None = None):
+    def __init__(self, max_stack: int | None, halving: DictConfig):
         self.max_stack = max_stack
+        self.halving = dict(halving) if halving.factor else None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.frozen = hydra_context.config_loader  # a FrozenLoader

@@ -25,6 +25,7 @@ from seedbed.losses import Loss
 from seedbed.supervised import Supervised
 
 if TYPE_CHECKING:
+    from seedbed.fused.halving import Halving
     from seedbed.fused.stack import Stack
 
 # one line of Lightning's a run says nothing here that the run does not say itself
@@ -104,7 +105,9 @@ class Parts:
                 self._made[key] = self._make(config["optim"], partial=True)(empty)
         return self._made[key]
 
-    def stack(self, configs: Sequence[Config], groups: int, data: DigitsModule) -> Stack:
+    def stack(
+        self, configs: Sequence[Config], groups: int, data: DigitsModule, halving: Halving | None = None
+    ) -> Stack:
         """The runs of `configs` as one module."""
         from seedbed.fused.stack import Stack
 
@@ -119,6 +122,7 @@ class Parts:
             [o.defaults for o in optimizers],
             schedules,
             stopper=next(iter(build_callbacks(configs[0])), None),
+            halving=halving,
             **_of_steps(configs[0]),
         )
 

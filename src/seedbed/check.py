@@ -157,6 +157,11 @@ RULES: dict[str, Rule] = {
     "callbacks.generated.every": integer(1),
     "callbacks.ema.decay": share(),
     "callbacks.ema.update_every_n_steps": integer(1),
+    "hydra.launcher.max_stack": optional(integer(1)),
+    "hydra.launcher.halving.factor": optional(integer(2)),
+    "hydra.launcher.halving.first": integer(1),
+    "hydra.sweeper.n_trials": integer(1),
+    "hydra.sweeper.n_jobs": integer(1),
     "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),
 }
 
