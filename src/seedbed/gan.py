@@ -42,6 +42,7 @@ class GAN(Supervised):
     # --- training
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         if self.trainer.world_size > 1:
             raise MisconfigurationException("a GAN trains on one device: trainer.devices=1")
 

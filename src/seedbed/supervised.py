@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from seedbed.losses import Loss
+from seedbed.memory import keep_freed_memory
 from seedbed.schedules import Schedule
 
 SLICE = 0.1  # seconds of steps in one training_step
@@ -63,6 +64,9 @@ class Supervised(pl.LightningModule):
         return self.net(x)
 
     # --- training
+
+    def on_fit_start(self) -> None:
+        keep_freed_memory()
 
     def on_train_start(self) -> None:
         trainer, optimizer = self.trainer, self.optimizers()
