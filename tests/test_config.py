@@ -1,5 +1,6 @@
 """Every file of conf/ composes, builds and trains; every value is checked; a mistake ends with one clear line."""
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ WITH = {
     "init=fixup": ["model=fixup_resnet18"],
     "model=quadratic": ["data=roller_coaster", "loss=mse", "optim.lr=1e-5", "data.batch_size=10"],
     "model=rectified_lines": ["data=function", "loss=mse"],
+    "callbacks=generated": ["model=gan"],
     "callbacks=curve_fit": ["model=rectified_lines", "data=function", "loss=mse"],
 }
 NEEDS_FILES = {"data=image_folder": "data.root=anywhere"}
@@ -135,7 +137,8 @@ def test_bad_job_of_a_sweep_fails_with_its_message_and_the_others_complete(tmp_p
     done = train("-m", "optim.lr=0.1,-1", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "optim.lr=-1: must be a number > 0" in (tmp_path / "1/train.log").read_text()
-    assert (tmp_path / "0/metrics.json").exists() and not (tmp_path / "1/metrics.json").exists()
+    statuses = [json.loads((tmp_path / job / "metrics.json").read_text())["status"] for job in "01"]
+    assert statuses == ["completed", "failed"]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"], ["--shell-completion", "query=bash"]], ids=str)

@@ -89,7 +89,8 @@ class Parts:
         """Network, loss, optimiser and schedule of one run."""
         net, loss = self.net(config, data)
         optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
-        return Supervised(net, loss, optim, schedule, **_of_steps(config))
+        with _mistakes_of_the_user("module: "):
+            return self._make(config["module"], partial=True)(net, loss, optim, schedule, **_of_steps(config))
 
     def schedule(self, config: Config):
         with _mistakes_of_the_user("schedule: "):

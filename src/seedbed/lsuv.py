@@ -23,6 +23,8 @@ def lsuv(net: nn.Module, x: Tensor, tol: float = 1e-3) -> None:
     output on. A layer without a bias keeps its mean, one whose output is constant its weight; one that is called
     several times is mended at the first call.
     """
+    if not any(True for _ in layers(net)):
+        return
     orthogonal(net)
     handles = [layer.register_forward_hook(_mend_once(tol)) for layer in layers(net)]
     like = next(net.parameters())

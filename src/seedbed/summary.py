@@ -250,6 +250,11 @@ def best_table(jobs: Sequence[Job], metric: str | None = None, count: int = 10) 
     header, rows = _best(jobs, metric, count)
     if not rows:
         return f"no job has a {metric}"
+    return aligned(header, rows)
+
+
+def aligned(header: list[str], rows: list[list[str]]) -> str:
+    """A table for the terminal: columns of one width, numbers on the right."""
     _, lines = _aligned(header, rows)
     return "\n".join("  ".join(line).rstrip() for line in lines)
 

@@ -43,7 +43,7 @@ class Pictures(Callback):
         if not trainer.is_global_zero:
             return
         self._draw_weights(trainer, module)
-        given = trainer.optimizers[0].defaults
+        given = trainer.optimizers[0].defaults if trainer.optimizers else {}
         if module.total_steps and "lr" in given:  # neither without a step nor for a model without gradients
             momentum = given.get("momentum", given.get("betas", [0.0])[0])
             publish(trainer, "schedule", schedule(module.schedule, module.total_steps, given["lr"], momentum))

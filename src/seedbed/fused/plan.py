@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 Config = Mapping[str, Any]
+SUPERVISED = "seedbed.supervised.Supervised"
 EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member
 
 
@@ -29,6 +30,8 @@ def why_alone(config: Config) -> str | None:
         return "it goes on from a checkpoint"
     if config["trainer"]["devices"] != 1:
         return "it runs on several devices"
+    if config["module"]["_target_"] != SUPERVISED:
+        return "its module trains otherwise than a stack"
     if any(node["_target_"] != EARLY_STOPPING for node in config["callbacks"].values()):
         return "its callbacks look at one network"
     return None
