@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,3 +105,32 @@ def mnist_root() -> Path:
     except FileNotFoundError as error:
         pytest.skip(str(error))
     return idx.default_root()
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory):
+    """sweep("fused", "optim.lr=0.1,1", …) → the sweep's folder; the real sweeper and launchers, in this process.
+
+    code: what the command would exit with; folder: the sweep's, of a new one or of one to go on with.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    sys.path.insert(0, str(ROOT))
+    import train
+
+    def run(launcher: str, *overrides: str, code: int = 0, folder: Path | None = None) -> Path:
+        folder = folder or tmp_path_factory.mktemp(launcher)
+        words = [f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", "trainer.accelerator=cpu", *overrides]
+        handlers, exited = logging.getLogger().handlers[:], 0
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3", job_name="train"):
+            try:
+                GlobalHydra.instance().hydra.multirun("config", train.main.__wrapped__, words)
+            except SystemExit as end:
+                exited = end.code
+            finally:
+                logging.getLogger().handlers[:] = handlers
+        assert exited == code
+        return folder
+
+    return run

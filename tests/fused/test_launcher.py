@@ -1,43 +1,12 @@
 """The fused launcher gives every job what the basic launcher gives it."""
 
 import json
-import logging
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory):
-    """sweep("fused", "optim.lr=0.1,1", …) → the sweep's folder; the real sweeper and launchers, in this process."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    import train
-
-    def run(launcher: str, *overrides: str, fails: bool = False) -> Path:
-        folder = tmp_path_factory.mktemp(launcher)
-        words = [f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", "trainer.accelerator=cpu", *overrides]
-        handlers = logging.getLogger().handlers[:]
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3", job_name="train"):
-            hydra = GlobalHydra.instance().hydra
-            try:
-                hydra.multirun("config", train.main.__wrapped__, words)
-                assert not fails
-            except Exception:
-                if not fails:
-                    raise
-        logging.getLogger().handlers[:] = handlers
-        return folder
-
-    return run
 
 
 def jobs(folder: Path) -> dict[str, dict]:
@@ -175,7 +144,7 @@ def test_diverging_member_is_marked_and_disturbs_nobody(sweep):
 
 
 def test_bad_job_fails_alone_with_its_message(sweep):
-    folder = sweep("fused", "optim.lr=0.1,-1,0.2", "trainer.max_epochs=1", fails=True)
+    folder = sweep("fused", "optim.lr=0.1,-1,0.2", "trainer.max_epochs=1", code=1)
     assert jobs(folder).keys() == {"0", "2"}
     assert "optim.lr=-1: must be a number > 0" in (folder / "1/train.log").read_text()
     assert (folder / "summary.csv").read_text().count("\n") == 4
