@@ -32,11 +32,11 @@ def main(cfg: DictConfig) -> float | None:
         def train_job() -> None:
             config = checked(cfg)
             config["ckpt_path"] = own_checkpoint(folder) or config["ckpt_path"]
-            train(config, folder, choices, alone=False)
+            train(config, folder, choices, Path(job.sweep.dir))
 
         return value(run(folder, train_job, cfg.retries, cfg.on_error), cfg.optimized_metric)
     try:
-        return train(checked(cfg), folder, choices, alone=True)
+        return train(checked(cfg), folder, choices)
     except ConfigError as error:
         log.error("%s", error)
         discard(folder)
@@ -55,11 +55,12 @@ def checked(cfg: DictConfig) -> dict:
     return config
 
 
-def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> float:
+def train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None = None) -> float:
     import_torch()
-    from seedbed.build import Parts, build_callbacks, build_data, build_trainer, hparams
+    from seedbed.build import Parts, build_callbacks, build_data, build_trainer
     from seedbed.callbacks.checkpoints import Checkpoints
     from seedbed.callbacks.progress import RunProgress
+    from seedbed.hparams import hparams, read_kinds
     from seedbed.run import fit, report, write_metrics
     from seedbed.run_logger import RunLogger
 
@@ -67,9 +68,10 @@ def train(config: dict, folder: Path, choices: dict[str, str], alone: bool) -> f
     module = Parts().module(config, data)
     callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
     trainer = build_trainer(config, RunLogger(folder), callbacks)
-    metrics = fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
+    record = hparams(config, choices, read_kinds(sweep) if sweep else None)
+    metrics = fit(trainer, module, data, record, config["ckpt_path"])
     write_metrics(folder, {**metrics, "seed": config["seed"]})
-    log.info(report(metrics, folder, alone))
+    log.info(report(metrics, folder, alone=sweep is None))
     return metrics[config["optimized_metric"]]
 
 

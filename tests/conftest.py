@@ -78,6 +78,7 @@ def fit(composed, tmp_path_factory):
     from seedbed import build
     from seedbed.callbacks.checkpoints import Checkpoints
     from seedbed.callbacks.progress import RunProgress
+    from seedbed.hparams import hparams
     from seedbed.run import fit as run_fit
     from seedbed.run_logger import RunLogger
 
@@ -89,7 +90,7 @@ def fit(composed, tmp_path_factory):
         checkpoints = Checkpoints(folder / "checkpoints", every=every)
         callbacks = [checkpoints, RunProgress(), *build.build_callbacks(config), *callbacks]
         trainer = build.build_trainer(config, RunLogger(folder), callbacks)
-        metrics = run_fit(trainer, module, data, build.hparams(config, choices), config["ckpt_path"])
+        metrics = run_fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
         return Run(metrics, module, data, trainer, folder)
 
     return train
@@ -121,7 +122,13 @@ def sweep(tmp_path_factory):
 
     def run(launcher: str, *overrides: str, code: int = 0, folder: Path | None = None) -> Path:
         folder = folder or tmp_path_factory.mktemp(launcher)
-        words = [f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", "trainer.accelerator=cpu", *overrides]
+        words = [
+            f"hydra/launcher={launcher}",
+            f"hydra.sweep.dir={folder}",
+            "hydra.mode=MULTIRUN",
+            "trainer.accelerator=cpu",
+            *overrides,
+        ]
         handlers, exited = logging.getLogger().handlers[:], 0
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3", job_name="train"):
             try:

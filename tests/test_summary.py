@@ -200,7 +200,7 @@ def test_csv_reads_back_the_exact_values(realistic):
     rows = lines(realistic)
     assert list(rows[0]) == [
         *("job", "folder", "status", "optim.lr", "init", "seed"),
-        *("val/accuracy", "val/loss", "train/loss", "epochs", "steps", "fit_seconds"),
+        *("val/accuracy", "val/loss", "train/loss", "epochs", "steps"),
     ]
     for row, j in zip(rows, jobs, strict=True):
         assert (int(row["job"]), row["folder"], row["status"]) == (j.number, j.folder, j.status)
@@ -209,12 +209,12 @@ def test_csv_reads_back_the_exact_values(realistic):
             assert (float(row[name]) if row[name] else None) == j.metrics.get(name)
 
 
-def test_csv_has_columns_for_the_metrics_that_there_are_and_fit_seconds_last(tmp_path):
+def test_csv_has_columns_for_the_metrics_that_there_are_and_no_seconds(tmp_path):
     tested = Job(0, "0", {"a": True}, {"status": "completed", "test/accuracy": 0.5, "test/loss": 0.1, "fit_seconds": 2})
     write(tmp_path, [tested], "test/loss")
     header, line = (tmp_path / "summary.csv").read_text().splitlines()
-    assert header == "job,folder,status,a,test/accuracy,test/loss,epochs,steps,fit_seconds"
-    assert line == "0,0,completed,true,0.5,0.1,,,2"
+    assert header == "job,folder,status,a,test/accuracy,test/loss,epochs,steps"
+    assert line == "0,0,completed,true,0.5,0.1,,"
 
 
 def test_csv_quotes_what_has_commas_and_leaves_what_is_not_finite_empty(tmp_path):
@@ -403,8 +403,8 @@ def test_real_sweep_is_summarised(tmp_path):
     assert {(row["status"], row["epochs"], row["steps"]) for row in rows} == {("completed", "1", "49")}
     for row in rows:
         metrics = json.loads((sweep / row["folder"] / "metrics.json").read_text())
-        assert {name: float(row[name]) for name in ("val/accuracy", "val/loss", "train/loss", "fit_seconds")} == {
-            name: metrics[name] for name in ("val/accuracy", "val/loss", "train/loss", "fit_seconds")
+        assert {name: float(row[name]) for name in ("val/accuracy", "val/loss", "train/loss")} == {
+            name: metrics[name] for name in ("val/accuracy", "val/loss", "train/loss")
         }
     means = tables(sweep)["val/accuracy"]
     assert [(row["optim.lr"], row["seeds"]) for row in means] == [("1", "3"), ("0.1", "3")]

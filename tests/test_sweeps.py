@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Run
 
 import seedbed.fused.sweep
 from seedbed.manifest import Manifest, Refused
@@ -135,7 +136,7 @@ def sound(shape, k):
 
 def editor(shape, k):
     text = (HERE / "conf/optim/sgd.yaml").read_text()
-    (HERE / "conf/optim/sgd.yaml").write_text(text.replace("lr:", "weight_decay: 0.5\\nlr: 7 #"))
+    (HERE / "conf/optim/sgd.yaml").write_text(text.replace("lr: 0.1", "lr: 7"))
     return sound(shape, k)
 
 def bomb(shape, k):
@@ -228,8 +229,31 @@ def test_run_killed_before_its_metrics_were_written_gives_the_same(fit, tmp_path
     words = [*words, "trainer.max_epochs=8"]
     whole = fit(*words, folder=tmp_path)
     again = fit(*words, f"ckpt_path={tmp_path}/checkpoints/last.ckpt", folder=tmp_path)
-    told = [{k: v for k, v in run.metrics.items() if k != "fit_seconds"} for run in (whole, again)]
+    told = [sorted((k, v) for k, v in run.metrics.items() if k != "fit_seconds") for run in (whole, again)]
     assert repr(told[0]) == repr(told[1])  # nan is nan
+
+
+@pytest.mark.parametrize("launcher", ["basic", "fused"])
+def test_hparams_have_equal_keys_and_kinds_across_a_sweep(sweep, launcher):
+    # devices is a number and a word, dropout is a key of mlp alone
+    words = [
+        "model=mlp,linear",
+        "trainer.gradient_clip_val=null,1.0",
+        "trainer.devices=1,auto",
+        "seed=0,1",
+        "trainer.max_epochs=1",
+    ]
+    folder = sweep(launcher, *words)
+    records = [Run({}, None, None, None, folder / str(job)).hparams() for job in range(16)]
+    kinds = [{key: type(value) for key, value in record["hparams"].items()} for record in records]
+    assert all(found == kinds[0] for found in kinds) and kinds[0]["optim.lr"] is kinds[0]["seed"] is float
+    assert kinds[0]["trainer.devices"] is kinds[0]["model.dropout"] is kinds[0]["trainer.gradient_clip_val"] is str
+    assert {record["hparams"]["model.dropout"] for record in records} == {"0.0", "–"}
+    for job, record in enumerate(records):
+        told = metrics(folder / str(job))
+        assert {"val/accuracy", "val/loss", "train/loss"} <= set(record["metrics"])
+        (point,) = Run({}, None, None, None, folder / str(job)).curve("val/accuracy")
+        assert point == pytest.approx(told["val/accuracy"], abs=1e-6)
 
 
 def test_manifest_survives_a_line_half_written(tmp_path):

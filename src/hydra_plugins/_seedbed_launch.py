@@ -17,10 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins._seedbed_compose import QuickJob, write_hydra_folder
 from hydra_plugins._seedbed_workers import hand_out
-from seedbed.build import hparams
 from seedbed.check import ConfigError, check
 from seedbed.fused.plan import StackPlan, record, recorded, why_alone
 from seedbed.fused.sweep import FusedJob, FusedSweep
+from seedbed.hparams import hparams, read_kinds
 from seedbed.job import fail, one_line, value
 from seedbed.manifest import Manifest, Stopped, result
 
@@ -47,7 +47,10 @@ class Launch:
 
     def run(self) -> list[JobReturn]:
         sound = {n: job for n, job in self.jobs.items() if self._is_sound(job)}
-        fused = {n: FusedJob(job.config, job.folder, hparams(job.config, job.choices)) for n, job in sound.items()}
+        kinds = read_kinds(self.folder)
+        fused = {
+            n: FusedJob(job.config, job.folder, hparams(job.config, job.choices, kinds)) for n, job in sound.items()
+        }
         sweep = FusedSweep(fused, self.scratch, self.launcher.max_stack)
         stacks, alone = self._plan(sweep, sound)
         self._say(stacks, alone)

@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from seedbed.check import CONTROL, ConfigError, leaves
+from seedbed.check import ConfigError
 from seedbed.data.datamodule import DigitsModule
 from seedbed.losses import Loss
 from seedbed.supervised import Supervised
@@ -138,13 +138,3 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> p
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
-
-
-def hparams(config: Config, choices: Mapping[str, str | None]) -> dict[str, str | int | float]:
-    """The run for the HParams dashboard: every group's choice and every value, flat, with equal keys across a sweep."""
-    chosen = {group: str(choice) for group, choice in choices.items() if "/" not in group}
-    values = {k: v for k, v in leaves(config) if k not in NOT_HPARAMS}
-    return chosen | {k: v if isinstance(v, int | float) else str(v) for k, v in values.items()}
-
-
-NOT_HPARAMS = {"ckpt_path", "optimized_metric", *CONTROL}
