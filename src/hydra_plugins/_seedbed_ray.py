@@ -19,6 +19,8 @@ from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher as HydraRa
 from omegaconf import DictConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from seedbed.hparams import NAME as KINDS
+
 if TYPE_CHECKING:
     from hydra_plugins.seedbed_ray_launcher import RayLauncher
 
@@ -55,9 +57,11 @@ class SendHome:
 
     def __init__(self, task: TaskFunction, home: Path, node: str):
         self.task, self.home, self.node = task, home, node
+        self.kinds = (home / KINDS).read_bytes()  # which each job looks for in its sweep's folder
 
     def __call__(self, cfg: DictConfig) -> Any:
         scratch = Path(HydraConfig.get().sweep.dir)
+        (scratch / KINDS).write_bytes(self.kinds)
         try:
             return self.task(cfg)
         finally:
