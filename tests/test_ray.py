@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.ray
 os.environ["RAY_AUTH_MODE"] = "disabled"  # else Ray writes a token into the home folder
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = ["model=mlp,linear", "seed=0,1,2", "data.batch_size=16", "trainer.max_epochs=20", "trainer.accelerator=cpu"]
+WORDS = ["model=mlp,linear", "seed=0,1,2", "data.batch_size=16", "trainer.max_epochs=10", "trainer.accelerator=cpu"]
 
 
 @pytest.fixture
@@ -32,6 +32,11 @@ def cluster(tmp_path):
 def command(launcher: str, folder: Path, *words: str) -> list[str]:
     words = ["-m", f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", *WORDS, *words]
     return [sys.executable, str(ROOT / "train.py"), *words]
+
+
+def start(launcher: str, folder: Path, *words: str) -> subprocess.Popen:
+    with open(folder.with_suffix(".log"), "wb") as log:
+        return subprocess.Popen(command(launcher, folder, *words), stdout=log, stderr=log)
 
 
 def over(folder: Path) -> dict[str, tuple[int, int]]:
@@ -68,11 +73,10 @@ def test_jobs_of_a_node_that_dies_run_on_another(cluster, tmp_path, scratch):
     subprocess.run(command("basic", tmp_path / "basic"), check=True, capture_output=True)
     folder, scratched = tmp_path / "ray", tmp_path / "scratch"
     words = [f"hydra.launcher.ray.init.address={cluster.address}", *[f"hydra.launcher.scratch={scratched}"] * scratch]
-    process = subprocess.Popen(command("ray", folder, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = start("ray", folder, *words)
     at_work = (tmp_path / "scratch" if scratch else folder).rglob
     kill_second_node(cluster, process, lambda: at_work("events.out.tfevents.*"))
-    output = process.communicate(timeout=400)[0].decode()
-    assert process.returncode == 0, output[-3000:]
+    assert process.wait(400) == 0, folder.with_suffix(".log").read_text()[-3000:]
     assert_equal_summaries(tmp_path / "basic", folder)
     events = Counter(path.parent.name for path in folder.rglob("events.out.tfevents.*"))
     assert events.keys() == set("012345")
@@ -82,10 +86,9 @@ def test_jobs_of_a_node_that_dies_run_on_another(cluster, tmp_path, scratch):
 def test_sweep_that_loses_a_job_for_good_says_so_and_goes_on_when_told(cluster, tmp_path):
     folder = tmp_path / "ray"
     words = [f"hydra.launcher.ray.init.address={cluster.address}", "hydra.launcher.ray.remote.max_retries=0"]
-    process = subprocess.Popen(command("ray", folder, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = start("ray", folder, *words)
     kill_second_node(cluster, process, lambda: folder.glob("*/events.out.tfevents.*"))
-    output = process.communicate(timeout=400)[0].decode()
-    assert process.returncode == 1 and f"resume={folder}" in output, output[-3000:]
+    assert process.wait(400) == 1 and f"resume={folder}" in folder.with_suffix(".log").read_text()
     done = over(folder)
     assert len(done) < 6
     subprocess.run(command("ray", folder, *words), check=True, capture_output=True)
@@ -98,12 +101,9 @@ def test_stacks_of_a_node_that_dies_train_on_another_and_come_home(cluster, tmp_
     subprocess.run(command("fused", tmp_path / "fused", stacks), check=True, capture_output=True)
     folder, scratch = tmp_path / "ray", tmp_path / "scratch"
     words = [f"hydra.launcher.workers.ray.init.address={cluster.address}", f"hydra.launcher.workers.scratch={scratch}"]
-    process = subprocess.Popen(
-        command("fused_ray", folder, stacks, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    process = start("fused_ray", folder, stacks, *words)
     kill_second_node(cluster, process, lambda: scratch.rglob("stack-*/train.log"))
-    output = process.communicate(timeout=400)[0].decode()
-    assert process.returncode == 0, output[-3000:]
+    assert process.wait(400) == 0, folder.with_suffix(".log").read_text()[-3000:]
     assert_equal_summaries(tmp_path / "fused", folder)
     assert {path.parent.name for path in folder.rglob("checkpoints/last.ckpt")} == {"checkpoints"}
     assert not [path for path in scratch.rglob("*") if path.is_file()]
