@@ -7,6 +7,7 @@ tensorboard --logdir outputs
 """
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +56,7 @@ def checked(cfg: DictConfig) -> dict:
     return config
 
 
-def train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None = None) -> float:
+def train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None = None) -> float | None:
     import_torch()
     from seedbed.build import Parts, build_callbacks, build_data, build_trainer
     from seedbed.callbacks.checkpoints import Checkpoints
@@ -72,12 +73,13 @@ def train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | Non
     metrics = fit(trainer, module, data, record, config["ckpt_path"])
     write_metrics(folder, {**metrics, "seed": config["seed"]})
     log.info(report(metrics, folder, alone=sweep is None))
-    return metrics[config["optimized_metric"]]
+    return metrics.get(config["optimized_metric"])
 
 
 def discard(folder: Path) -> None:
-    """Remove what Hydra put into a folder in which nothing was trained; other things in it stay."""
-    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log"):
+    """Remove what this process put into a folder in which nothing was trained; other things in it stay."""
+    events = folder.glob(f"events.out.tfevents.*.{os.getpid()}.*")
+    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log", *events):
         path.unlink(missing_ok=True)
     with suppress(OSError):  # a folder that holds something else
         (folder / ".hydra").rmdir()

@@ -36,7 +36,6 @@ def timed(owner: object, name: str, part: str) -> None:
 
 def watch() -> None:
     from hydra_plugins import _seedbed_compose, _seedbed_frozen, _seedbed_launch
-
     from seedbed import manifest, summary
     from seedbed.fused import checkpoints, stack, sweep
 

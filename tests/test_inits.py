@@ -20,6 +20,7 @@ RANDOM = [
     inits.normal,
     inits.kaiming_normal,
     inits.kaiming_uniform,
+    inits.kaiming_scratch,
     inits.xavier_normal,
     inits.xavier_uniform,
     inits.orthogonal,
@@ -70,6 +71,38 @@ def test_kaiming_gain_to_the_printed_digits(a, gain):
     assert f"{w.abs().max() * math.sqrt(FANS['linear'][0] / 3):.4f}" == gain  # … ±gain·√(3/fan)
 
 
+@pytest.mark.parametrize("kind", FANS)
+@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
+@pytest.mark.parametrize("a", [0.0, 1.0, math.sqrt(5)])
+@pytest.mark.parametrize("uniform", [False, True])
+def test_kaiming_from_scratch_gives_the_bits_of_pytorchs(kind, mode, a, uniform):
+    found = network(kind)
+    inits.kaiming_scratch(found, a=a, mode=mode, uniform=uniform)
+    (layer,) = inits.layers(network(kind))  # leaves the generator where the other network left it
+    (nn.init.kaiming_uniform_ if uniform else nn.init.kaiming_normal_)(layer.weight, a, mode)
+    assert torch.equal(next(inits.layers(found)).weight, layer.weight)
+
+
+@pytest.mark.parametrize("kind", FANS)
+def test_fans_are_channels_times_the_receptive_field(kind):
+    assert inits.fans(next(inits.layers(network(kind))).weight) == FANS[kind]
+
+
+@pytest.mark.parametrize(("a", "gain"), [(1.0, "1.0000"), (0.0, "1.4142"), (math.sqrt(5), "0.5774")])
+def test_kaiming_scratch_gain_to_the_printed_digits(a, gain):
+    w = weights(inits.kaiming_scratch, "linear", a=a, uniform=True)
+    assert f"{w.abs().max() * math.sqrt(FANS['linear'][0] / 3):.4f}" == gain
+
+
+def test_lecun_normal_with_selu_normalises_itself_through_32_layers():
+    torch.manual_seed(0)
+    blocks = [layer for _ in range(32) for layer in (nn.Linear(512, 512), nn.SELU())]
+    net = nn.Sequential(*blocks)
+    inits.lecun_normal(net)
+    out = net(torch.randn(512, 512))
+    assert abs(out.mean().item()) < 0.2 and 0.7 < out.var().item() < 1.4  # the fixed point of the paper: 0 and 1
+
+
 @pytest.mark.parametrize(("nonlinearity", "gain"), [("linear", 1), ("relu", math.sqrt(2)), ("tanh", 5 / 3)])
 def test_kaiming_gain_follows_the_nonlinearity(nonlinearity, gain):
     w = weights(inits.kaiming_normal, "linear", nonlinearity=nonlinearity)
@@ -102,6 +135,21 @@ def test_orthogonal_columns_or_rows_have_gram_matrix_gain_squared(layer, gain):
     gram = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
     # 1e-5: float32 rounds each of up to 288 products to 6e-8
     torch.testing.assert_close(gram, gain**2 * torch.eye(len(gram), dtype=torch.double), rtol=0, atol=1e-5 * gain**2)
+
+
+@pytest.mark.parametrize("init", RANDOM)
+def test_channels_last_kernels_have_the_std_of_contiguous_ones(init):
+    net = network("conv").to(memory_format=torch.channels_last)
+    init(net)
+    w = net[0].weight
+    assert w.is_contiguous(memory_format=torch.channels_last)
+    assert w.std().item() == pytest.approx(weights(init, "conv").std().item(), rel=WITHIN)
+
+
+def test_orthogonal_gives_channels_last_kernels_the_same_numbers():
+    net = network("conv").to(memory_format=torch.channels_last)
+    inits.orthogonal(net)
+    assert torch.equal(net[0].weight.double(), weights(inits.orthogonal, "conv"))
 
 
 @pytest.mark.parametrize("std", [1.0, 0.01])

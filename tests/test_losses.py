@@ -57,6 +57,19 @@ def test_mnist_loss_of_the_courses_example_is_0_4333():
     assert round(loss.item(), 4) == 0.4333
 
 
+@pytest.mark.parametrize("loss", [MSE(), RMSE(), L1()], ids=lambda loss: type(loss).__name__)
+def test_losses_of_errors_compare_numbers_where_there_are_no_classes(loss):
+    output, target = torch.tensor([[1.0], [5.0]]), torch.tensor([2.5, 1.0])  # errors 1.5 and 4
+    expected = {"MSE": 9.125, "RMSE": 9.125**0.5, "L1": 2.75}[type(loss).__name__]
+    assert loss.num_outputs(None) == 1 and loss(output, target).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", [MnistLoss(), BCE(), CrossEntropy(), CrossEntropyScratch(), NLL()])
+def test_losses_of_classes_refuse_numbers(loss):
+    with pytest.raises(ValueError, match=f"{type(loss).__name__} needs classes"):
+        loss.num_outputs(None)
+
+
 @pytest.mark.parametrize("K", [2, 10])
 @pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropyScratch()], ids=["torch", "scratch"])
 def test_cross_entropy_is_the_mean_negative_log_probability_of_the_target(loss, K):
@@ -147,3 +160,26 @@ def test_gradient_is_finite_where_the_output_is_the_target_itself(loss, K):
     target = torch.arange(8) % max(K, 2)
     _, gradient = value_and_gradient(loss(), numbers(target, K).float(), target)
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", [MnistLoss, BCE, MSE, RMSE, L1])
+def test_probability_of_one_output_is_class_1s_and_agrees_with_the_prediction(loss):
+    output = torch.tensor([[-3.0], [-0.1], [0.2], [0.7], [4.0]])
+    p = loss().probabilities(output)
+    raw = loss in (MSE, RMSE, L1)  # these compare the output itself with 0 and 1
+    torch.testing.assert_close(p[:, 1], output[:, 0].clamp(0, 1) if raw else torch.sigmoid(output[:, 0]))
+    torch.testing.assert_close(p.sum(1), torch.ones(5))
+    assert torch.equal(p.argmax(1), loss().predict(output))
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy, CrossEntropyScratch, NLL])
+def test_probabilities_of_a_softmax_loss_are_the_softmax(loss):
+    logits = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
+    output = loss().finish(nn.Identity())(logits)
+    torch.testing.assert_close(loss().probabilities(output), F.softmax(logits, 1))
+
+
+@pytest.mark.parametrize("loss", [MnistLoss, BCE])
+def test_probabilities_of_several_outputs_are_their_sigmoids(loss):
+    output = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loss().probabilities(output), torch.sigmoid(output))

@@ -40,6 +40,7 @@ def group(path):
     if not path.is_relative_to(SRC / "seedbed"):
         return None
     first = path.relative_to(SRC / "seedbed").parts[0].removesuffix(".py")
+    first = {"fixup": "inits", "lsuv": "inits"}.get(first, first)
     return first if first in GROUPS else None
 
 

@@ -295,6 +295,13 @@ def test_jobs_without_any_metric_and_no_jobs_at_all_are_summarised(tmp_path):
     assert lines(tmp_path) == []
 
 
+def test_sweep_without_classes_is_ranked_by_its_loss(tmp_path):
+    jobs = [job(0, loss=2.0, optim__lr=0.1), job(1, loss=1.0, optim__lr=0.2)]
+    write(tmp_path, jobs)
+    assert [row["job"] for row in tables(tmp_path)["Best jobs"]] == ["1", "0"]
+    assert "val/loss" in tables(tmp_path) and "val/loss" in best_table(jobs)
+
+
 def test_of_more_than_200_combinations_the_best_200_are_shown(tmp_path):
     write(tmp_path, [job(n, n / 1000, optim__lr=n + 0.5) for n in range(250)])
     rows = tables(tmp_path)["val/accuracy"]

@@ -122,6 +122,8 @@ def test_resume_latest_finds_the_newest_sweep_of_the_command(sweep, tmp_path, mo
     assert capsys.readouterr().err == "resume=latest: sweeps/*/a* has 3 sweeps, none of this command\n"
     sweep("basic", "resume=nowhere", code=2)
     assert "resume=nowhere: must be latest or a sweep's folder" in capsys.readouterr().err
+    sweep("basic", "retries=0,1", code=2)
+    assert capsys.readouterr().err == "retries=0,1: one value, for the sweep as a whole\n"
 
 
 PARTS = """
@@ -175,10 +177,10 @@ def project(tmp_path):
 ONE_BAD = ["model=linear", "model._target_=parts.bomb,parts.sound"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
 def test_editing_conf_changes_no_job_of_a_sweep_that_runs(project, tmp_path, launcher):
-    if launcher == "joblib":
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    if launcher != "basic":
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
     one = ["hydra.launcher.n_jobs=1"] * (launcher == "joblib")
     words = [f"hydra/launcher={launcher}", *one, "model=linear", "model._target_=parts.editor,parts.sound"]
     done = project(*words)
@@ -203,8 +205,12 @@ def test_failure_is_told_at_once_and_in_the_end_and_the_rest_go_on(project, tmp_
     assert ",failed," in (tmp_path / "sweep/summary.csv").read_text()
 
 
-def test_on_error_stop_stops_at_the_first(project, tmp_path):
-    done = project(*ONE_BAD, "on_error=stop")
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "fused"])
+def test_on_error_stop_stops_at_the_first(project, tmp_path, launcher):
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    one = ["hydra.launcher.n_jobs=1"] * (launcher == "joblib")
+    done = project(f"hydra/launcher={launcher}", *one, *ONE_BAD, "on_error=stop")
     assert done.returncode == 1 and "stopped: on_error=stop" in done.stdout
     assert not (tmp_path / "sweep/1").exists()
     assert ",unfinished," in (tmp_path / "sweep/summary.csv").read_text()

@@ -10,7 +10,7 @@ from torch import nn
 
 import seedbed.supervised
 from seedbed.data.mnist_sample import mnist_sample
-from seedbed.run import write_metrics
+from seedbed.run import report, write_metrics
 
 
 def seven_steps(seed: int, epochs: int, lr: float) -> dict[str, torch.Tensor]:
@@ -142,6 +142,18 @@ def test_best_checkpoint_is_the_epoch_of_the_highest_accuracy(fit, tmp_path):
     with torch.no_grad():
         accuracy = (run.module.loss.predict(run.module(x.float() / 255)) == y).float().mean().item()
     assert accuracy == pytest.approx(max(curve))
+
+
+def test_best_checkpoint_without_classes_is_the_epoch_of_the_lowest_loss_and_accuracy_is_null(fit, tmp_path):
+    # so large a rate that the loss goes up and down
+    words = ["data=function", "model=rectified_lines", "loss=mse", "optim=adam", "optim.lr=0.5"]
+    run = fit(*words, "trainer.max_epochs=8", folder=tmp_path)
+    curve = run.curve("val/loss")
+    best = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)
+    assert best["epoch"] == curve.index(min(curve)) < 7
+    assert run.metrics["val/accuracy"] is None and "val/accuracy" not in run.hparams()["metrics"]
+    line = report(run.metrics, tmp_path, alone=False)
+    assert f"val/loss {curve[-1]:.4f}" in line and "accuracy" not in line
 
 
 def test_accuracy_and_losses_are_exact_over_all_samples(fit):

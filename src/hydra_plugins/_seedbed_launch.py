@@ -51,7 +51,7 @@ class Launch:
         fused = {
             n: FusedJob(job.config, job.folder, hparams(job.config, job.choices, kinds)) for n, job in sound.items()
         }
-        sweep = FusedSweep(fused, self.scratch, self.launcher.max_stack)
+        sweep = FusedSweep(fused, self.scratch, self.launcher.max_stack, self.launcher.halving)
         stacks, alone = self._plan(sweep, sound)
         self._say(stacks, alone)
         if self.launcher.workers is None:
@@ -134,7 +134,7 @@ class Launch:
             write_hydra_folder(self.jobs[number])
         leading = [(stack, next(self.jobs[n] for n in stack.jobs if n in self.jobs)) for stack in stacks]
         alone = {n: self.overrides[n] for n in self._left() if n not in set(stacked)}
-        ended, ran = hand_out(self.launcher.workers, self.launcher.frozen, leading, sweep.jobs, alone, self.folder)
+        ended, ran = hand_out(self.launcher.workers, self.launcher.frozen, leading, sweep, alone, self.folder)
         for stack in ended:
             if stack.status != JobStatus.COMPLETED:
                 self._say_failed(stack._return_value)

@@ -10,6 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -45,6 +46,7 @@ class Preflight(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             control, command = _take_control(config), _command(config)
+            _prepare_search(config)
             if config.resume is not None:
                 sweep = latest(_pattern(config), command) if config.resume == "latest" else Path(config.resume)
                 if not sweep.is_dir():
@@ -91,14 +93,34 @@ def _take_control(config: DictConfig) -> dict[str, Any]:
     for key, value in control.items():
         if not RULES[key].holds(value):
             raise ConfigError(f"{key}={value}: must be {RULES[key].allowed}")
-    words = [word for word in config.hydra.overrides.task if word.partition("=")[0].lstrip("+") not in CONTROL]
-    config.hydra.overrides.task = words
+    words = list(config.hydra.overrides.task)
+    ours = [word for word in words if word.partition("=")[0].lstrip("+") in CONTROL]
+    for override in OverridesParser.create().parse_overrides(ours):
+        if override.is_sweep_override():
+            raise ConfigError(f"{override.input_line}: one value, for the sweep as a whole")
+    config.hydra.overrides.task = [word for word in words if word not in ours]
     return control | {"resume": None}
 
 
+def _prepare_search(config: DictConfig) -> None:
+    """Check what is said of launcher and sweeper; Optuna's direction follows from the metric, its seed from `seed`.
+
+    Without a seed a search that was killed could not go on: it would ask for other trials. Raises ConfigError.
+    """
+    sweeper, metric = config.hydra.sweeper, config.optimized_metric
+    check({"hydra": {name: OmegaConf.to_container(config.hydra[name]) for name in ("launcher", "sweeper")}})
+    if OmegaConf.select(config, "hydra.launcher.halving.factor") and metric.startswith("test/"):
+        raise ConfigError(f"optimized_metric={metric}: halving decides during training, by val/… or train/loss")
+    if "direction" in sweeper:
+        sweeper.direction = "minimize" if metric.endswith("loss") else "maximize"
+    if "seed" in sweeper.get("sampler", ()) and sweeper.sampler.seed is None:
+        sweeper.sampler.seed = config.seed
+
+
 def _command(config: DictConfig) -> list[str]:
-    """What makes the sweep what it is: neither its folder nor its launcher."""
-    of_sweep = [word for word in config.hydra.overrides.hydra if re.match(r"\+*hydra[./](sweeper|sweep\.subdir)", word)]
+    """What makes the sweep what it is: neither its folder nor its launcher, but who is dropped."""
+    kept = re.compile(r"\+*hydra[./](sweeper|sweep\.subdir|launcher\.halving)")
+    of_sweep = [word for word in config.hydra.overrides.hydra if kept.match(word)]
     return [f"--config-name={config.hydra.job.config_name}", *config.hydra.overrides.task, *of_sweep]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hydra_plugins._seedbed_frozen import FrozenLoader
     from seedbed.fused.plan import StackPlan
-    from seedbed.fused.sweep import FusedJob
+    from seedbed.fused.sweep import FusedSweep
 
 
 class StackTask:
@@ -46,7 +46,9 @@ class StackTask:
         jobs = {n: FusedJob(config, sweep / path, hparams) for n, config, path, hparams in stack["jobs"]}
         with only_one(folder):
             if any(result(job.folder) is None for job in jobs.values()):
-                for _ in FusedSweep(jobs, folder.parent, None).train(StackPlan(list(jobs), stack["groups"])):
+                for _ in FusedSweep(jobs, folder.parent, None, stack["halving"]).train(
+                    StackPlan(list(jobs), stack["groups"])
+                ):
                     pass
         return None
 
@@ -55,16 +57,16 @@ def hand_out(
     workers: Launcher,
     frozen: FrozenLoader,
     stacks: Sequence[tuple[StackPlan, QuickJob]],
-    members: Mapping[int, FusedJob],
+    sweep: FusedSweep,
     alone: Mapping[int, Sequence[str]],
     folder: Path,
 ) -> tuple[list[JobReturn], list[JobReturn]]:
     """What came of the stacks, each with one of its jobs that is to run, and of the jobs alone: number → overrides."""
     words, numbers = [], []
     for stack, job in stacks:
-        each = [(n, members[n]) for n in stack.jobs]
+        each = [(n, sweep.jobs[n]) for n in stack.jobs]
         jobs = [(n, member.config, os.path.relpath(member.folder, folder), member.hparams) for n, member in each]
-        carried = json.dumps({"groups": stack.groups, "jobs": jobs})
+        carried = json.dumps({"groups": stack.groups, "jobs": jobs, "halving": sweep.halving})
         name = f".stacks/stack-{stack.jobs[0]}-{len(stack.jobs)}"
         words.append([f"{len(stack.jobs)} runs as one", frozen.word(job, name, stack=carried)])
         numbers.append(stack.jobs[0])

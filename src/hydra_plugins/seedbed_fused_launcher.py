@@ -2,7 +2,7 @@
 
 # no `from __future__ import annotations`: Hydra executes plugins outside sys.modules, where dataclasses look types up
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -13,11 +13,20 @@ from omegaconf import DictConfig
 
 
 @dataclass
+class HalvingConf:
+    """Of each stack the best 1/factor stay after `first` epochs, of those again after first·factor, …; null: all."""
+
+    factor: int | None = None
+    first: int = 1
+
+
+@dataclass
 class FusedLauncherConf:
     """max_stack: members of a stack at most; null: as many as fit in memory. workers: a launcher, for jobs elsewhere."""
 
     _target_: str = "hydra_plugins.seedbed_fused_launcher.FusedLauncher"
     max_stack: int | None = None
+    halving: HalvingConf = field(default_factory=HalvingConf)
     workers: Any = None
 
 
@@ -30,8 +39,9 @@ class FusedLauncher(Launcher):
     With workers, another launcher, each stack is one of its jobs, and so is each job that is in no stack.
     """
 
-    def __init__(self, max_stack: int | None = None, workers: Launcher | None = None):
+    def __init__(self, max_stack: int | None, halving: DictConfig, workers: Launcher | None = None):
         self.max_stack, self.workers = max_stack, workers
+        self.halving = dict(halving) if halving.factor else None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.frozen = hydra_context.config_loader  # a FrozenLoader

@@ -5,7 +5,6 @@ Hydra imports this at start-up: nothing heavy here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore

@@ -25,12 +25,14 @@ from seedbed.losses import Loss
 from seedbed.supervised import Supervised
 
 if TYPE_CHECKING:
+    from seedbed.fused.halving import Halving
     from seedbed.fused.stack import Stack
 
 # one line of Lightning's a run says nothing here that the run does not say itself
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*dataloader_iter.*")
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
 
 Config = Mapping[str, Any]
 
@@ -70,18 +72,25 @@ class Parts:
 
     def net(self, config: Config, data: DigitsModule) -> tuple[nn.Module, Loss]:
         """The network and its loss. The initial weights follow from (seed, model, init)."""
-        with _mistakes_of_the_user("model: "):
+        with _mistakes_of_the_user("loss: "):
             loss = self._make(config["loss"], partial=False)
+            num_outputs = loss.num_outputs(data.num_classes)
+        with _mistakes_of_the_user("model: "):
             pl.seed_everything(config["seed"], verbose=False)
-            net = self._make(config["model"], partial=True)(data.digits.shape, loss.num_outputs(data.num_classes))
+            net = self._make(config["model"], partial=True)(data.digits.shape, num_outputs)
+        with _mistakes_of_the_user("init: "):
             self._make(config["init"], partial=True)(net, data.sample)
+        with _mistakes_of_the_user("model: "):
+            if hasattr(net, "fit"):  # a model that learns from the training set as a whole, not by gradient
+                net.fit(data.train_in_order())
             return loss.finish(net), loss
 
     def module(self, config: Config, data: DigitsModule) -> Supervised:
         """Network, loss, optimiser and schedule of one run."""
         net, loss = self.net(config, data)
         optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
-        return Supervised(net, loss, optim, schedule, **_of_steps(config))
+        with _mistakes_of_the_user("module: "):
+            return self._make(config["module"], partial=True)(net, loss, optim, schedule, **_of_steps(config))
 
     def schedule(self, config: Config):
         with _mistakes_of_the_user("schedule: "):
@@ -96,7 +105,9 @@ class Parts:
                 self._made[key] = self._make(config["optim"], partial=True)(empty)
         return self._made[key]
 
-    def stack(self, configs: Sequence[Config], groups: int, data: DigitsModule) -> Stack:
+    def stack(
+        self, configs: Sequence[Config], groups: int, data: DigitsModule, halving: Halving | None = None
+    ) -> Stack:
         """The runs of `configs` as one module."""
         from seedbed.fused.stack import Stack
 
@@ -111,6 +122,7 @@ class Parts:
             [o.defaults for o in optimizers],
             schedules,
             stopper=next(iter(build_callbacks(configs[0])), None),
+            halving=halving,
             **_of_steps(configs[0]),
         )
 

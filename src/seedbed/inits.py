@@ -7,8 +7,10 @@ otherwise. All draw from torch's global generator, which the run has seeded, lay
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 
@@ -50,6 +52,27 @@ def kaiming_uniform(
     _fill(net, lambda w: nn.init.kaiming_uniform_(w, a, mode, nonlinearity))
 
 
+def fans(weight: Tensor) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight [out, in, *receptive field]: channels × the receptive field's size."""
+    field = math.prod(weight.shape[2:])
+    return weight.shape[1] * field, weight.shape[0] * field
+
+
+@torch.no_grad()
+def kaiming_scratch(
+    net: nn.Module, x: Tensor | None = None, a: float = 0.0, mode: str = "fan_in", uniform: bool = False
+) -> None:
+    """kaiming_normal (or kaiming_uniform) written from scratch: std = gain/√fan, gain = √(2/(1+a²))."""
+
+    def fill(weight: Tensor) -> None:
+        fan = fans(weight)[mode == "fan_out"]
+        std = math.sqrt(2 / (1 + a**2)) / math.sqrt(fan)
+        bound = math.sqrt(3) * std  # a uniform in ±bound has std bound/√3
+        weight.uniform_(-bound, bound) if uniform else weight.normal_(0, std)
+
+    _fill(net, fill)
+
+
 def xavier_normal(net: nn.Module, x: Tensor | None = None, gain: float = 1.0) -> None:
     """Normal with std = gain·√(2/(fan_in + fan_out)) (Glorot & Bengio 2010)."""
     _fill(net, lambda w: nn.init.xavier_normal_(w, gain))
@@ -60,9 +83,15 @@ def xavier_uniform(net: nn.Module, x: Tensor | None = None, gain: float = 1.0) -
     _fill(net, lambda w: nn.init.xavier_uniform_(w, gain))
 
 
+@torch.no_grad()
 def orthogonal(net: nn.Module, x: Tensor | None = None, gain: float = 1.0) -> None:
     """Orthogonal rows or columns, times gain (Saxe et al. 2013)."""
-    _fill(net, lambda w: nn.init.orthogonal_(w, gain))
+
+    def fill(weight: Tensor) -> None:
+        # PyTorch's fails on a channels-last kernel
+        weight.copy_(nn.init.orthogonal_(torch.empty_like(weight, memory_format=torch.contiguous_format), gain))
+
+    _fill(net, fill)
 
 
 def lecun_normal(net: nn.Module, x: Tensor | None = None) -> None:

@@ -18,12 +18,19 @@ class Loss(nn.Module):
         """The network as this loss needs it."""
         return net
 
-    def num_outputs(self, num_classes: int) -> int:
+    def num_outputs(self, num_classes: int | None) -> int:
+        """K for C classes; None: the targets are numbers, which is a ValueError for a loss that wants classes."""
+        if num_classes is None:
+            raise ValueError(f"{type(self).__name__} needs classes, and this data's targets are numbers: mse, rmse, l1")
         return num_classes
 
     def predict(self, output: Tensor) -> Tensor:
         """Predicted class of each row: [B, K] → [B]."""
         return output.argmax(1)
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """What the output says of each class: [B, K] → [B, C] in 0–1."""
+        return output.softmax(1)  # of log-probabilities: the probabilities
 
 
 class TargetLoss(Loss):
@@ -31,14 +38,22 @@ class TargetLoss(Loss):
 
     threshold = 0.0  # an output above it means class 1, where K = 1
 
-    def num_outputs(self, num_classes: int) -> int:
-        return 1 if num_classes == 2 else num_classes
+    def num_outputs(self, num_classes: int | None) -> int:
+        return 1 if num_classes == 2 else super().num_outputs(num_classes)
 
     def predict(self, output: Tensor) -> Tensor:
         return (output[:, 0] > self.threshold).long() if output.shape[1] == 1 else output.argmax(1)
 
+    def estimate(self, output: Tensor) -> Tensor:
+        """The output as the numbers in 0–1 that the loss compares with the target."""
+        return output.sigmoid()
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        p = self.estimate(output)
+        return torch.cat([1 - p, p], 1) if p.shape[1] == 1 else p
+
     def numbers(self, output: Tensor, target: Tensor) -> Tensor:
-        """Class indices [B] as numbers of the output's shape [B, K]."""
+        """Class indices, or numbers, [B] as numbers of the output's shape [B, K]."""
         if output.shape[1] == 1:
             return target.unsqueeze(1).to(output.dtype)
         # a comparison and not F.one_hot, which asks the data for its largest value: no waiting for a GPU
@@ -59,10 +74,20 @@ class BCE(TargetLoss):
         return F.binary_cross_entropy_with_logits(output, self.numbers(output, target))
 
 
-class MSE(TargetLoss):
-    """Mean squared error of the output itself (no sigmoid) against the 0/1 target."""
+class ErrorLoss(TargetLoss):
+    """A loss of the output itself (no sigmoid) against the 0/1 target, or against a number."""
 
     threshold = 0.5
+
+    def num_outputs(self, num_classes: int | None) -> int:
+        return 1 if num_classes is None else super().num_outputs(num_classes)
+
+    def estimate(self, output: Tensor) -> Tensor:
+        return output.clamp(0, 1)
+
+
+class MSE(ErrorLoss):
+    """Mean squared error."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(output, self.numbers(output, target))
@@ -76,10 +101,8 @@ class RMSE(MSE):
         return mse.clamp_min(torch.finfo(mse.dtype).tiny).sqrt()
 
 
-class L1(TargetLoss):
-    """Mean absolute error of the output itself (no sigmoid) against the 0/1 target."""
-
-    threshold = 0.5
+class L1(ErrorLoss):
+    """Mean absolute error."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(output, self.numbers(output, target))

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def result(folder: str | Path) -> dict[str, Any] | None:
 
 def latest(pattern: str, command: Sequence[str]) -> Path:
     """The folder of the newest sweep of this command among those that match. Raises Refused if there is none."""
-    found = sorted(Path().glob(f"{pattern}/{NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = sorted(map(Path, glob(f"{pattern}/{NAME}")), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found:
         with open(path, "rb") as file:
             line = file.readline()

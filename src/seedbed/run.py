@@ -30,10 +30,12 @@ def fit(
     ckpt_path: str | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate; returns what metrics.json holds. hparams: flat names and values for TensorBoard's HParams."""
+    if not any(True for _ in module.parameters()):
+        trainer.fit_loop.max_epochs = 0  # nothing is learned by gradient
     start = time.perf_counter()
     trainer.fit(module, data, ckpt_path=ckpt_path)
     seconds = time.perf_counter() - start
-    if "val/accuracy" not in module.metrics:  # no epoch was left to train
+    if "val/loss" not in module.metrics:  # no epoch was left to train
         trainer.validate(module, data, verbose=False)
     if data.digits.test is not None:
         trainer.test(module, data, verbose=False)
@@ -41,6 +43,7 @@ def fit(
     trainer.logger.close()
     return {
         "status": "diverged" if module.diverged else "completed",
+        **{"val/loss": None, "val/accuracy": None},  # an accuracy that stays null: there are no classes
         **module.metrics,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
@@ -74,7 +77,7 @@ def commit() -> str | None:
 
 def report(metrics: dict[str, Any], folder: Path, alone: bool) -> str:
     """The lines that end a run, or the one line of a job of a sweep."""
-    names = [name for name in ("val/accuracy", "val/loss", "test/accuracy") if name in metrics]
+    names = [name for name in ("val/accuracy", "val/loss", "test/accuracy") if metrics.get(name) is not None]
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     result = f"{metrics['status']}: " + "   ".join(f"{name} {metrics[name]:.4f}" for name in names)
     effort = f"{metrics['epochs']} epochs, {metrics['steps']} steps in {metrics['fit_seconds']:.1f} s"

@@ -171,18 +171,28 @@ def combinations(jobs: Sequence[Job], metric: str) -> list[Combination]:
     return sorted(found, key=lambda c: _merit(fmean(c.numbers) if c.numbers else None, metric))
 
 
+def smaller_is_better(metric: str) -> bool:
+    return metric.endswith(("loss", "seconds"))
+
+
 def _merit(number: float | None, metric: str) -> float:
     """Sorts the best to the front."""
     if number is None:
         return math.inf
-    return number if metric.endswith("loss") else -number
+    return number if smaller_is_better(metric) else -number
 
 
 # --- writing
 
 
-def write(sweep: Path, jobs: Sequence[Job], metric: str = "val/accuracy") -> None:
-    """summary.csv and summary.md into the sweep's folder, each whole or not at all."""
+def headline(jobs: Sequence[Job]) -> str:
+    """The metric to compare jobs by: val/accuracy, or the first of METRICS that any of them has."""
+    return next((name for name in METRICS if any(job.metric(name) is not None for job in jobs)), METRICS[0])
+
+
+def write(sweep: Path, jobs: Sequence[Job], metric: str | None = None) -> None:
+    """summary.csv and summary.md into the sweep's folder, each whole or not at all. metric: `headline` by default."""
+    metric = metric or headline(jobs)
     for name, text in (("summary.csv", _csv(jobs, metric)), ("summary.md", _markdown(jobs, metric))):
         temporary = Path(sweep, f"{name}.tmp")
         temporary.write_text(text, encoding="utf-8", newline="")
@@ -234,11 +244,17 @@ def _means(jobs: Sequence[Job], metric: str) -> str:
     return "\n\n".join(filter(None, [_table(header, rows), _left_out(len(found), "combinations")]))
 
 
-def best_table(jobs: Sequence[Job], metric: str = "val/accuracy", count: int = 10) -> str:
+def best_table(jobs: Sequence[Job], metric: str | None = None, count: int = 10) -> str:
     """The best jobs for the terminal: rank, folder, swept values, metric and status, aligned."""
+    metric = metric or headline(jobs)
     header, rows = _best(jobs, metric, count)
     if not rows:
         return f"no job has a {metric}"
+    return aligned(header, rows)
+
+
+def aligned(header: list[str], rows: list[list[str]]) -> str:
+    """A table for the terminal: columns of one width, numbers on the right."""
     _, lines = _aligned(header, rows)
     return "\n".join("  ".join(line).rstrip() for line in lines)
 

@@ -25,7 +25,7 @@ class Supervised(pl.LightningModule):
 
     optim: parameters → torch.optim.Optimizer. schedule: multiplies its lr and momentum. clip: norm of a step's gradient
     at most. accumulate: batches whose mean gradient makes a step. Losses are means over all samples of the epoch,
-    whatever the batches; accuracy is exact.
+    whatever the batches; accuracy is exact, and left out where the targets are numbers.
 
     `training_step` takes Lightning's iterator and makes as many steps as fit into SLICE, so Lightning's own cost
     (0.4 ms a call) is paid ten times a second and not every step. A callback that looks at batches gets one step a
@@ -47,15 +47,17 @@ class Supervised(pl.LightningModule):
         self.clip, self.accumulate = clip, accumulate
         self.metrics: dict[str, float] = {}  # what was logged last, exact (Lightning's copies are float32)
         self.diverged = False
+        self.total_steps = 0  # optimiser steps of the whole run, once training has begun
         self._trained = self._zeros(2)  # this epoch's sum of losses, samples
-        self._evaluated = self._zeros(3)  # sum of losses, correct predictions, samples
+        self._evaluated = self._zeros(3)  # sum of losses, correct predictions (nan: no classes), samples
 
     def _zeros(self, count: int) -> Tensor:
         """float64 sums of what a batch gives."""
         return torch.zeros(count, dtype=torch.float64)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optim(self.net.parameters())
+        params = list(self.net.parameters())
+        return self.optim(params) if params else None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -64,10 +66,10 @@ class Supervised(pl.LightningModule):
 
     def on_train_start(self) -> None:
         trainer, optimizer = self.trainer, self.optimizers()
-        self._total_steps = trainer.estimated_stepping_batches
+        self.total_steps = trainer.estimated_stepping_batches
         if self.accumulate > 1 and trainer.max_epochs > 0:
-            self._total_steps = min(
-                self._total_steps, math.ceil(trainer.num_training_batches / self.accumulate) * trainer.max_epochs
+            self.total_steps = min(
+                self.total_steps, math.ceil(trainer.num_training_batches / self.accumulate) * trainer.max_epochs
             )
         self._slice = 0.0 if self._overridden(BATCH_HOOKS, but_per_slice=True) else SLICE
         # Lightning's wrappers of backward and step cost 27 µs a step: used where somebody needs them
@@ -89,7 +91,7 @@ class Supervised(pl.LightningModule):
         first, steps, losses, sizes = loop.global_step, 0, [], []
         deadline = time.perf_counter() + self._slice
         for (x, y), _, _ in dataloader_iter:
-            self._set_rates(optimizer, (first + steps) / self._total_steps)
+            self._set_rates(optimizer, (first + steps) / self.total_steps)
             loss, recorded = self._losses(x, y)
             self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
             losses.append(recorded)
@@ -171,13 +173,14 @@ class Supervised(pl.LightningModule):
         x, y = batch
         output = self(x)
         self._evaluated[0] += self.loss(output, y).item() * len(y)
-        self._evaluated[1] += (self.loss.predict(output) == y).sum().item()
+        self._evaluated[1] += math.nan if y.is_floating_point() else (self.loss.predict(output) == y).sum().item()
         self._evaluated[2] += len(y)
 
     def _log_evaluation(self, stage: str) -> None:
         loss, correct, samples = self._summed(self._evaluated)
         self._evaluated = self._zeros(3)
-        self._log({f"{stage}/loss": loss / samples, f"{stage}/accuracy": correct / samples})
+        accuracy = {} if correct.isnan().any() else {f"{stage}/accuracy": correct / samples}
+        self._log({f"{stage}/loss": loss / samples, **accuracy})
 
     def validation_step(self, batch, batch_idx: int) -> None:
         self._evaluate(batch)

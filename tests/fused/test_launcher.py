@@ -29,6 +29,7 @@ def assert_equal_jobs(basic: Path, fused: Path, rtol: float) -> None:
         if a["status"] == "diverged":
             continue
         assert a["val/accuracy"] == pytest.approx(b["val/accuracy"], abs=5e-5)
+        assert a["val/loss"] == pytest.approx(b["val/loss"], rel=max(1e-3, rtol))
         for name in ("last", "best"):
             x, y = last(basic, job, name), last(fused, job, name)
             assert x.keys() - {"rng"} == y.keys() - {"rng"} and (x["epoch"], x["global_step"]) == (
@@ -39,6 +40,10 @@ def assert_equal_jobs(basic: Path, fused: Path, rtol: float) -> None:
             for key, p in x["state_dict"].items():
                 q = y["state_dict"][key]
                 assert (p.double() - q.double()).norm() <= rtol * p.double().norm() + 1e-12, (job, name, key)
+
+
+QUADRATIC = ["data=roller_coaster", "model=quadratic", "loss=mse", "trainer.max_epochs=10"]
+LINES = ["data=function", "model=rectified_lines", "loss=rmse", "optim=adam"]
 
 
 # Matrix products of another shape sum in another order: 6e-8 a step, which training amplifies. Ten epochs of SGD at
@@ -58,6 +63,8 @@ def assert_equal_jobs(basic: Path, fused: Path, rtol: float) -> None:
         (["optim=momentum", "optim.lr=0.02,0.05", "optim.momentum=0.9,0.95", "schedule=one_cycle"], 1e-4),
         (["trainer.gradient_clip_val=0.05", "trainer.accumulate_grad_batches=3", "optim.lr=0.1,1"], 1e-5),
         (["seed=0,1", "data.seed=5", "loss=bce", "schedule=cosine", "schedule.end=0,0.5"], 1e-5),
+        ([*QUADRATIC, "optim.lr=1e-6,1e-5", "seed=0,1", "schedule=constant,linear"], 1e-5),
+        ([*LINES, "optim.lr=0.003,0.01", "seed=0,1", "init=default,normal"], 1e-3),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -148,6 +155,20 @@ def test_bad_job_fails_alone_with_its_message(sweep):
     assert [jobs(folder)[job]["status"] for job in "012"] == ["completed", "failed", "completed"]
     assert "optim.lr=-1: must be a number > 0" in (folder / "1/train.log").read_text()
     assert (folder / "summary.csv").read_text().count("\n") == 4
+
+
+def test_stack_without_classes_has_no_accuracy_and_is_ranked_by_its_loss(sweep):
+    folder = sweep("fused", *QUADRATIC, "optim.lr=1e-6,1e-5", "optimized_metric=val/loss")
+    assert not (folder / ".stacks").exists()  # trained as one
+    assert all(found["val/accuracy"] is None and found["val/loss"] > 0 for found in jobs(folder).values())
+    assert "## val/loss" in (folder / "summary.md").read_text()
+
+
+def test_jobs_that_learn_nothing_by_gradient_run_alone(sweep):
+    words = ["model=pixel_similarity", "seed=0,1"]
+    basic, fused = (jobs(sweep(launcher, *words)) for launcher in ("basic", "fused"))
+    assert {job: m["val/accuracy"] for job, m in basic.items()} == {job: m["val/accuracy"] for job, m in fused.items()}
+    assert [m["steps"] for m in fused.values()] == [0, 0]
 
 
 def test_capped_stacks_give_the_same(sweep):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 
 class Checkpoints(Checkpoint):
-    """Keeps `last.ckpt` (where to resume) and `best.ckpt` (highest val/accuracy, the earlier of equals) in `folder`.
+    """Keeps `last.ckpt` (where to resume) and `best.ckpt` (highest `merit`, the earlier of equals) in `folder`.
 
     An epoch of a small model takes 20 ms and a file 1 ms, so the best state waits in memory and both files are written
     together, whole or not at all, when `every` seconds have gone by: what a dead machine costs is that much work.
@@ -22,8 +24,8 @@ class Checkpoints(Checkpoint):
 
     per_slice = True  # see Supervised
 
-    def __init__(self, folder: str | Path, monitor: str = "val/accuracy", every: float = 5.0):
-        self.folder, self.monitor, self.every = Path(folder), monitor, every
+    def __init__(self, folder: str | Path, every: float = 5.0):
+        self.folder, self.every = Path(folder), every
         self.best: dict | None = None  # the checkpoint to write as best.ckpt
         self.best_score, self.best_epoch = -float("inf"), -1
         self._written = time.monotonic()
@@ -61,7 +63,7 @@ class Checkpoints(Checkpoint):
             self._write_if_due(trainer)
 
     def on_train_epoch_end(self, trainer, module) -> None:
-        score = trainer.callback_metrics.get(self.monitor)
+        score = merit(trainer.callback_metrics)
         if score is not None and score > self.best_score:
             self.best_score, self.best_epoch = float(score), trainer.current_epoch
             if trainer.is_global_zero:
@@ -69,6 +71,8 @@ class Checkpoints(Checkpoint):
         self._write_if_due(trainer)
 
     def on_fit_end(self, trainer, module) -> None:
+        if trainer.max_epochs == 0 and not (self.folder / "best.ckpt").exists():  # the only state there is
+            self.best = deepcopy(dump(trainer))
         self._write(trainer)
 
     def _write_if_due(self, trainer) -> None:
@@ -84,6 +88,13 @@ class Checkpoints(Checkpoint):
                 self.best = None
             save(dump(trainer), self.folder / "last.ckpt")  # after the best that it knows of
         self._written = time.monotonic()
+
+
+def merit(metrics: Mapping[str, Any]) -> Any:
+    """val/accuracy, or −val/loss where the targets are numbers; None before the first validation."""
+    if "val/accuracy" in metrics:
+        return metrics["val/accuracy"]
+    return -metrics["val/loss"] if "val/loss" in metrics else None
 
 
 def dump(trainer) -> dict:

@@ -20,7 +20,8 @@ class DigitsModule(pl.LightningDataModule):
     """Serves the set that `source(**options)` returns.
 
     normalize: unit (pixels 0–1), symmetric ((x − 0.5)/0.5: −1 to 1) or standard ((x − mean)/std of the training set,
-    a channel at a time). The order of the training data follows from `seed` and the epoch; validation keeps the set's.
+    a channel at a time); inputs that are no uint8 are no pixels and stay as they are. The order of the training data
+    follows from `seed` and the epoch; validation keeps the set's.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class DigitsModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.digits is None:
             self.digits = self.source()
-            divisor, shift = NORMALIZE[self.normalize](self.digits.train[0])
+            x = self.digits.train[0]
+            divisor, shift = NORMALIZE[self.normalize](x) if x.dtype == torch.uint8 else (1.0, 0.0)
             self.conversion = {"divisor": divisor, "shift": shift}
 
     @property
-    def num_classes(self) -> int:
-        return len(self.digits.classes)
+    def num_classes(self) -> int | None:
+        """None where the targets are numbers."""
+        return self.digits.classes and len(self.digits.classes)
 
     @cached_property
     def sample(self) -> Tensor:
@@ -70,6 +73,10 @@ class DigitsModule(pl.LightningDataModule):
     def train_dataloader(self) -> Loader:
         seed = self.seed if self.shuffle or isinstance(self.seed, list) else None
         return self._loader(self.digits.train, self.batch_size, seed=seed, drop_last=self.drop_last)
+
+    def train_in_order(self) -> Loader:
+        """The training set as the model sees it, in large batches and in the set's own order."""
+        return self._loader(self.digits.train, self.eval_batch)
 
     def val_dataloader(self) -> Loader:
         return self._loader(self.digits.valid, self.eval_batch)

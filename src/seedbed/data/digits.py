@@ -1,4 +1,4 @@
-"""What a data source gives: every picture of a set as one uint8 tensor, split by use.
+"""What a data source gives: every picture of a set as one uint8 tensor, or points of a function, split by use.
 
 A source is f(…) → Digits. Raises ValueError or OSError, with a message for the user, where the data is not as it
 should be.
@@ -10,19 +10,23 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-Split = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W], targets int64 [N]
+Split = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W], targets int64 [N]; or numbers float [N, 1], float [N]
 
 
 @dataclass
 class Digits:
-    """A data set in memory. `classes[k]` is the name of target k; `test` is None where a set has no test split."""
+    """A data set in memory. `test` is None where a set has no test split.
+
+    classes[k] is the name of target k; None where the targets are numbers.
+    """
 
     train: Split
     valid: Split
     test: Split | None
-    classes: list[str]
+    classes: list[str] | None
+    axes: tuple[str, str] = ("x", "y")  # what input and target are, where they are numbers
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one image: (C, H, W)."""
+        """Shape of one input: (C, H, W) of an image."""
         return tuple(self.train[0].shape[1:])

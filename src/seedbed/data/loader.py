@@ -38,6 +38,10 @@ class Orders(Order):
         super().__init__(size, None)
         self.orders = [Order(size, seed) for seed in seeds]
 
+    def keep(self, which: Sequence[int]) -> None:
+        """Go on with these orders only, from the next pass."""
+        self.orders = [self.orders[i] for i in which]
+
     def indices(self) -> Tensor:
         """int64 [G, N]."""
         for order in self.orders:

@@ -41,6 +41,12 @@ class StackedNet(nn.Module):
         buffers = {name: getattr(self, f"stacked_buffer_{i}") for i, name in enumerate(self.buffer_names)}
         return dict(zip(self.names, self.stacked, strict=True)) | buffers
 
+    def hold(self, state: dict[str, Tensor], groups: int) -> None:
+        """Be these networks from now on, more or fewer: what `stacked_state` gave, [M, …] with another M."""
+        for name, value in self.stacked_state().items():
+            value.data = state[name].detach().to(value.device)
+        self.members, self.groups = len(next(iter(state.values()))), groups
+
     def forward(self, x: Tensor) -> Tensor:
         groups = self.groups if self.training else 1
         x = x if self.training else x.unsqueeze(0)

@@ -67,6 +67,15 @@ class StackedOptimizer(torch.optim.Optimizer):
         """float64 [M]: what the next step uses."""
         return self.param_groups[0]["lr"]
 
+    def take(self, rows: Tensor) -> None:
+        """Go on with these members only, rows [m]; the parameters have been cut down already."""
+        [group] = self.param_groups
+        for name in self.numbers:
+            self.defaults[name], group[name] = self.defaults[name][rows], group[name][rows]
+        for state in self.state.values():
+            state |= {name: value[rows.to(value.device)] for name, value in state.items() if value.dim()}
+        self._reset()
+
     def drive(self, lr: Number, momentum: Number) -> None:
         """Multiply what was given; multipliers are floats or float64 [M]."""
         for name, multiplier in (("lr", lr), (self.momentum, momentum)):

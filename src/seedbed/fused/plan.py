@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 Config = Mapping[str, Any]
+SUPERVISED = "seedbed.supervised.Supervised"
 EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member
 
 
@@ -29,6 +30,8 @@ def why_alone(config: Config) -> str | None:
         return "it goes on from a checkpoint"
     if config["trainer"]["devices"] != 1:
         return "it runs on several devices"
+    if config["module"]["_target_"] != SUPERVISED:
+        return "its module trains otherwise than a stack"
     if any(node["_target_"] != EARLY_STOPPING for node in config["callbacks"].values()):
         return "its callbacks look at one network"
     return None
@@ -77,10 +80,16 @@ def record(folder: Path, stacks: Sequence[StackPlan], alone: Sequence[int]) -> N
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "plan.tmp"
     temporary.write_text(json.dumps({"stacks": [asdict(stack) for stack in stacks], "alone": list(alone)}))
-    os.replace(temporary, folder / f"plan-{len(list(folder.glob('plan-*.json')))}.json")
+    os.replace(temporary, folder / f"plan-{len(list(folder.glob('plan-*.json'))):06d}.json")
 
 
 def recorded(folder: Path) -> tuple[list[StackPlan], list[int]]:
-    """All stacks, and jobs alone, of a sweep that was killed."""
-    plans = [json.loads(path.read_text()) for path in sorted(folder.glob("plan-*.json"))]
-    return [StackPlan(**s) for plan in plans for s in plan["stacks"]], [n for plan in plans for n in plan["alone"]]
+    """The stacks, and the jobs alone, of a sweep that was killed; what was split later stands in the later plan."""
+    stacks: list[StackPlan] = []
+    alone: list[int] = []
+    for path in sorted(folder.glob("plan-*.json")):
+        plan = json.loads(path.read_text())
+        again = {n for stack in plan["stacks"] for n in stack["jobs"]}
+        stacks = [stack for stack in stacks if not again & set(stack.jobs)] + [StackPlan(**s) for s in plan["stacks"]]
+        alone += plan["alone"]
+    return stacks, alone

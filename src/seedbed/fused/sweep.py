@@ -20,9 +20,10 @@ from seedbed.callbacks.progress import RunProgress
 from seedbed.data.datamodule import EVAL_BATCH, DigitsModule
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
+from seedbed.fused.halving import Halving
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import stacked
-from seedbed.fused.plan import StackPlan, order_of, plan
+from seedbed.fused.plan import StackPlan, order_of, plan, record
 from seedbed.fused.stack import Stack
 from seedbed.manifest import result
 from seedbed.run import write_metrics
@@ -46,10 +47,20 @@ class NotWorthIt(Exception):
 
 
 class FusedSweep:
-    """The stacks of one sweep. `scratch` is the folder for the stacks' own checkpoints."""
+    """The stacks of one sweep.
 
-    def __init__(self, jobs: Mapping[int, FusedJob], scratch: Path, max_stack: int | None):
-        self.jobs, self.scratch, self.max_stack = jobs, scratch, max_stack
+    scratch: the folder for the stacks' own checkpoints. halving: factor and first of `Halving`, for each stack; the
+    metric is what the jobs optimise.
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[int, FusedJob],
+        scratch: Path,
+        max_stack: int | None,
+        halving: Mapping[str, int] | None = None,
+    ):
+        self.jobs, self.scratch, self.max_stack, self.halving = jobs, scratch, max_stack, halving
         self.parts = Parts()
         self.data: dict[str, DigitsModule] = {}  # data node → the set in memory, loaded once
 
@@ -92,6 +103,8 @@ class FusedSweep:
         """Members that fit; NotWorthIt if a short timed probe says that stacking does not pay."""
         config = self.jobs[stack.jobs[0]].config
         nets = [self.parts.net(self.jobs[n].config, data)[0] for n in stack.jobs[:4]]
+        if not any(True for _ in nets[0].parameters()):
+            raise NotWorthIt("nothing is learned by gradient")
         x = data.digits.train[0][: config["data"]["batch_size"]].float() / 255
         if len(nets) > 1:
             alone, together = _probe(nets, x)
@@ -104,25 +117,32 @@ class FusedSweep:
         batches = x.numel() * 4 * 2 * stack.groups / len(stack.jobs)
         return max(1, int(min(BUDGET, _free_memory() / 2) / (weights + activations + batches)))
 
-    def train(self, piece: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
+    def train(self, stack: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
         """Train one stack, or go on with it where it was killed; yields (job, metrics) as each is complete on disk."""
-        try:
-            yield from self._train_whole(piece)
-        except torch.OutOfMemoryError:  # the capacity was an estimate
-            half = (len(piece.jobs) + 1) // 2
-            if half == len(piece.jobs):
-                raise
-            log.info("%d runs do not fit into memory: split", len(piece.jobs))
-            torch.cuda.empty_cache()
-            for part in self.stacks(half, piece.jobs):
-                yield from self.train(part)
+        pieces = [stack]
+        while pieces:
+            piece = pieces.pop(0)
+            try:
+                yield from self._train_piece(piece, self._data(piece))
+            except torch.OutOfMemoryError:  # the capacity was an estimate
+                half = (len(piece.jobs) + 1) // 2
+                if half == len(piece.jobs):
+                    raise
+                log.info("%d runs do not fit into memory: split", len(piece.jobs))
+                torch.cuda.empty_cache()
+                shutil.rmtree(self._folder(piece), ignore_errors=True)
+                halves = self.stacks(half, piece.jobs)
+                record(self.scratch, halves, [])
+                pieces = halves + pieces
 
-    def _train_whole(self, piece: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
-        data = self._data(piece)
+    def _folder(self, piece: StackPlan) -> Path:
+        return self.scratch / f"stack-{piece.jobs[0]}"
+
+    def _train_piece(self, piece: StackPlan, data: DigitsModule) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [self.jobs[n] for n in piece.jobs]
-        stack = self.parts.stack([job.config for job in jobs], piece.groups, data)
+        stack = self.parts.stack([job.config for job in jobs], piece.groups, data, self._halving(jobs[0].config))
         data.eval_batch = max(64, min(EVAL_BATCH, 2**24 // (len(jobs) * _activations_per_row(stack, data))))
-        checkpoints = StackCheckpoints(self.scratch / f"stack-{piece.jobs[0]}-{len(piece.jobs)}")
+        checkpoints = StackCheckpoints(self._folder(piece))
         bar = RunProgress(f"training {len(jobs)} runs")
         trainer = build_trainer(jobs[0].config, logger=False, callbacks=[checkpoints, bar])
         start = time.perf_counter()
@@ -132,39 +152,46 @@ class FusedSweep:
         stack.use_final()
         if data.digits.test is not None:
             trainer.test(stack, data, verbose=False)
-        log.info("trained %d runs in %.1f s", len(jobs), seconds)
+        most = len(jobs) * len(stack.history)
+        saved = f": {stack.epochs_trained:,} of {most:,} epochs" if stack.epochs_trained < most else ""
+        log.info("trained %d runs in %.1f s%s", len(jobs), seconds, saved)
         yield from self._write(piece, stack, checkpoints, seconds)
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
+
+    def _halving(self, config: Mapping[str, Any]) -> Halving | None:
+        return Halving(**self.halving, metric=config["optimized_metric"]) if self.halving else None
 
     def _write(self, piece: StackPlan, stack: Stack, checkpoints: StackCheckpoints, seconds: float):
         files = MemberCheckpoints(stack, checkpoints.progress, torch.get_rng_state())
         history = [{name: values.tolist() for name, values in epoch.items()} for epoch in stack.history]
         tested = {k: v.tolist() for k, v in stack.metrics.items() if k.startswith("test/")}
         steps = [checkpoints.progress[epoch]["global_step"] for epoch in range(len(history))]
+        epochs_of = torch.where(stack.ended_at < 0, len(history), stack.ended_at + 1)
         for i, number in enumerate(piece.jobs):
             job = self.jobs[number]
             if result(job.folder):
                 continue  # written before the sweep was killed
-            ended = int(stack.ended_at[i])
-            epochs = ended + 1 if ended >= 0 else len(history)
+            epochs = int(epochs_of[i])
             curves = [
                 (wall_time, step, {name: values[i] for name, values in epoch.items()})
                 for wall_time, step, epoch in zip(stack.wall_times, steps, history[:epochs], strict=False)
             ]
             metrics = {
                 "status": "diverged" if stack.diverged[i] else "completed",
-                **{name: curves[-1][2][name] for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
+                **({"stopped": "halving"} if stack.dropped[i] else {}),
+                **{name: curves[-1][2].get(name) for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
                 **{name: values[i] for name, values in tested.items()},
                 "epochs": epochs,
                 "steps": steps[epochs - 1],
-                "fit_seconds": round(seconds / len(piece.jobs), 6),  # its share of the stack's
+                "fit_seconds": round(seconds * epochs / int(epochs_of.sum()), 6),  # its share of the stack's
                 "seed": job.config["seed"],
             }
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)))
-            final = {name: value for name, value in metrics.items() if name == "lr" or "/" in name}
+            final = {k: v for k, v in metrics.items() if (k == "lr" or "/" in k) and v is not None}
             write_events(job.folder, curves, job.hparams, final)
             log_file = job.folder / "train.log"
-            log_file.write_text(f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack\n")
+            left = f", which it left after {epochs} epochs: others were better" if stack.dropped[i] else ""
+            log_file.write_text(f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack{left}\n")
             write_metrics(job.folder, metrics)  # last: the job is complete
             yield number, metrics
 

@@ -9,8 +9,15 @@ import torch
 from torch import nn
 
 
+def require_images(model: str, in_shape: Sequence[int]) -> None:
+    """ValueError where the data's inputs are no images."""
+    if len(in_shape) != 3:
+        raise ValueError(f"{model} takes images, and an input of this data has the shape {tuple(in_shape)}")
+
+
 def convnet(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
     """Four strided convolutions, ReLUs between, global average pool: the body used to study initialisation."""
+    require_images("convnet", in_shape)
     channels = [in_shape[0], 8, 16, 32, num_outputs]
     blocks: list[nn.Module] = []
     for i, (c_in, c_out) in enumerate(itertools.pairwise(channels)):
@@ -24,5 +31,6 @@ def resnet18(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
     """timm's resnet18, not pretrained (He et al. 2015)."""
     from timm import create_model  # a second of import
 
+    require_images("resnet18", in_shape)
     net = create_model("resnet18", pretrained=False, in_chans=in_shape[0], num_classes=num_outputs)
     return net.to(memory_format=torch.channels_last)  # half the time of a step on a CPU

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from seedbed.models.convnet import require_images
 from seedbed.models.mlp import mlp
 
 
@@ -25,6 +26,7 @@ def lenet(
     """
     if len(channels) != len(kernel_sizes):
         raise ValueError(f"kernel_sizes={list(kernel_sizes)}: must be {len(channels)}, one for each of channels")
+    require_images("lenet", in_shape)
     c_in, *size = in_shape
     blocks: list[nn.Module] = []
     for c_out, kernel in zip(channels, kernel_sizes, strict=True):

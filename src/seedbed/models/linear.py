@@ -1,4 +1,7 @@
-"""A model is f(in_shape, num_outputs, …) → nn.Module that maps [B, *in_shape] to [B, num_outputs]."""
+"""A model is f(in_shape, num_outputs, …) → nn.Module that maps [B, *in_shape] to [B, num_outputs].
+
+One with a method `fit(batches)` is shown the whole training set once, before training.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+"""Suggest a learning rate for any run: python scripts/lr_find.py model=mlp [any word of train.py]
+
+Trains 200 mini-batches with an lr that grows from 1e-5 to 100, then 200 with the suggested lr to see that it trains: a
+second or two for an MLP. The last line is
+    suggested optim.lr=…
+A picture of the loss against the lr, the losses as CSV and TensorBoard's events lie in
+outputs/lr_find/<date>/<time>-<n>.
+"""
+
+import csv
+import logging
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from seedbed.check import ConfigError
+from seedbed.quick_import import import_torch
+
+log = logging.getLogger("seedbed")
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="lr_find")
+def main(cfg: DictConfig) -> float:
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
+    words = " ".join(job.overrides.task)
+    try:
+        return find(OmegaConf.to_container(cfg, resolve=True), folder, words)  # Preflight has checked it
+    except (ConfigError, ValueError) as error:
+        log.error("%s", error)
+        sys.exit(2)
+
+
+def find(config: dict, folder: Path, words: str) -> float:
+    import_torch()
+    from torch.utils.tensorboard import SummaryWriter
+
+    from seedbed import lr_finder
+    from seedbed.build import Parts, build_data
+
+    data, parts = build_data(config), Parts()
+    found = lr_finder.find(lambda: parts.module(config, data), data.train_dataloader(), **config["lr_find"])
+    figure = lr_finder.picture(found, f"lr_find {words}".strip())
+    figure.savefig(folder / "lr_find.png", dpi=150)
+    with open(folder / "lr_find.csv", "w", newline="", encoding="utf-8") as file:
+        rows = zip(found.lrs, found.losses, found.smoothed, strict=True)
+        csv.writer(file, lineterminator="\n").writerows([("lr", "loss", "smoothed"), *rows])
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_figure("lr_find", figure)
+        for step, (lr, loss) in enumerate(zip(found.lrs, found.losses, strict=True)):
+            writer.add_scalar("lr", lr, step)
+            writer.add_scalar("train/loss", loss, step)
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    log.info("picture: %s", shown / "lr_find.png")
+    if not found.tried:
+        log.info("%d steps are too few to see this lr train, or half, a quarter or an eighth of it", len(found.lrs))
+    log.info("suggested optim.lr=%.2g", found.suggestion)
+    return found.suggestion
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The fit of a function of one number, drawn as training goes on."""
+
+from __future__ import annotations
+
+import math
+
+import lightning.pytorch as pl
+import torch
+
+from seedbed.check import ConfigError
+from seedbed.drawing.curve_fit import Fit, curve_fit
+from seedbed.drawing.publish import publish
+
+
+class CurveFit(pl.Callback):
+    """`curve_fit`, a picture drawn again and again as training goes on, and at the end `curve_fit_steps`, all of them.
+
+    pictures: how many besides that of the beginning, evenly spread; one an epoch where there are fewer epochs.
+    Raises ConfigError where the data is no function of one number.
+    """
+
+    def __init__(self, pictures: int = 10):
+        self.pictures = pictures
+        self.fits: list[Fit] = []
+
+    def setup(self, trainer, module, stage: str) -> None:
+        digits = trainer.datamodule.digits
+        if digits.classes is not None or digits.shape != (1,):
+            raise ConfigError("callbacks=curve_fit draws functions of one number: data=roller_coaster or data=function")
+        self.points, self.axes = digits.train, digits.axes
+        ends = [end.item() for end in self.points[0].aminmax()]
+        self.x = torch.linspace(*ends, 400)[:, None]
+
+    def on_train_start(self, trainer, module) -> None:
+        self.every = math.ceil(trainer.max_epochs / self.pictures)  # epochs
+        self._draw(trainer, module)
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        if (trainer.current_epoch + 1) % self.every == 0:
+            self._draw(trainer, module)
+
+    def on_train_end(self, trainer, module) -> None:
+        publish(trainer, "curve_fit_steps", curve_fit(self.points, self.axes, self.x, self.fits))
+
+    @torch.no_grad()
+    def _draw(self, trainer, module) -> None:
+        x, y = (values.to(module.device) for values in self.points)
+        loss = module.loss(module.net(x), y).item()
+        self.fits.append(Fit(trainer.global_step, module.net(self.x.to(x.device))[:, 0].float().cpu(), loss))
+        publish(trainer, "curve_fit", curve_fit(self.points, self.axes, self.x, self.fits[-1:]))

@@ -1,0 +1,50 @@
+"""What a GAN's generator makes of the same noise, as training goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lightning.pytorch as pl
+import torch
+
+from seedbed.check import ConfigError
+from seedbed.drawing.publish import publish
+from seedbed.gan import GAN, noise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SIDE = 8  # pictures a row and rows
+
+
+class Generated(pl.Callback):
+    """A grid of 8 × 8 generated pictures after each `every` epochs and the last. Raises ConfigError without a GAN."""
+
+    def __init__(self, every: int = 2):
+        self.every = every
+
+    def on_fit_start(self, trainer, module) -> None:
+        if not isinstance(module, GAN):
+            raise ConfigError("callbacks=generated draws what a GAN generates: model=gan")
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        done = trainer.current_epoch + 1
+        if done % self.every == 0 or done == trainer.max_epochs:
+            publish(trainer, "generated", grid(module, done))
+
+
+@torch.no_grad()
+def grid(module: GAN, epochs: int) -> Figure:
+    from matplotlib.figure import Figure
+
+    was_training = module.generator.training
+    module.generator.eval()
+    pixels = module.generator(noise(SIDE * SIDE, module.latent).to(module.device)).float().cpu()  # [N, C, H, W]
+    module.generator.train(was_training)
+    rows = pixels.unflatten(0, (SIDE, SIDE)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [8·H, 8·W, C]
+    figure = Figure(figsize=(5, 5.4), dpi=100, layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(rows if rows.shape[2] == 3 else rows.mean(2), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.set_axis_off()
+    ax.set_title(f"generated after epoch {epochs}, from the same noise each time", fontsize=11)
+    return figure

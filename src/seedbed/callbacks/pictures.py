@@ -1,0 +1,77 @@
+"""Pictures of the data, the first layer's weights, the schedule and the mistakes, in TensorBoard and as PNG files."""
+
+from __future__ import annotations
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from seedbed.data.datamodule import EVAL_BATCH
+from seedbed.data.loader import Loader
+from seedbed.drawing.confusion import confusion
+from seedbed.drawing.digits import class_means, samples, worst_mistakes
+from seedbed.drawing.publish import publish
+from seedbed.drawing.schedule import schedule
+from seedbed.drawing.weights import first_weights
+
+
+class Pictures(Callback):
+    """Draws samples and class means at the start; the schedule, confusion matrix and worst mistakes at the end.
+
+    The first layer's weights, where they are pictures (linear over the pixels, or kernels over 1 or 3 channels), are
+    drawn at the start, after each `every` epochs and at the end. Mistakes are those of the last weights on the
+    validation set. Data without classes has neither samples nor mistakes. Training gives the same bits as without.
+    """
+
+    def __init__(self, every: int = 10):
+        self.every = every
+
+    def on_fit_start(self, trainer, module) -> None:
+        if trainer.is_global_zero:
+            digits = trainer.datamodule.digits
+            if digits.classes:
+                publish(trainer, "samples", samples(*digits.train, digits.classes))
+                publish(trainer, "class_means", class_means(*digits.train, digits.classes))
+            self._draw_weights(trainer, module)
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        done = trainer.current_epoch + 1
+        if trainer.is_global_zero and done % self.every == 0 and done < trainer.max_epochs:
+            self._draw_weights(trainer, module)
+
+    def on_fit_end(self, trainer, module) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._draw_weights(trainer, module)
+        given = trainer.optimizers[0].defaults if trainer.optimizers else {}
+        if module.total_steps and "lr" in given:  # neither without a step nor for a model without gradients
+            momentum = given.get("momentum", given.get("betas", [0.0])[0])
+            publish(trainer, "schedule", schedule(module.schedule, module.total_steps, given["lr"], momentum))
+        digits = trainer.datamodule.digits
+        if digits.classes:
+            images, target = digits.valid[0], digits.valid[1].cpu()
+            losses, probabilities, predicted = evaluated(trainer, module)
+            mistakes = worst_mistakes(images, target, losses, probabilities, predicted, digits.classes)
+            publish(trainer, "confusion", confusion(target, predicted, digits.classes))
+            publish(trainer, "worst_mistakes", mistakes)
+
+    def _draw_weights(self, trainer, module) -> None:
+        figure = first_weights(module.net, trainer.datamodule.digits.shape, f"after {trainer.global_step} steps")
+        if figure:
+            publish(trainer, "first_weights", figure)
+
+
+@torch.no_grad()
+def evaluated(trainer, module) -> tuple[Tensor, Tensor, Tensor]:
+    """(losses [N], probabilities [N, C], predictions [N]) of the validation set, in its order, on the CPU."""
+    loss, found = module.loss, []
+    one = torch.vmap(lambda output, target: loss(output[None], target[None]))
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    with trainer.precision_plugin.val_step_context():
+        for x, y in Loader(trainer.datamodule.digits.valid, EVAL_BATCH, **trainer.datamodule.conversion):
+            output = module(x.to(module.device)).float().cpu()
+            found.append((one(output, y.cpu()), loss.probabilities(output), loss.predict(output)))
+    for m, mode in modes:
+        m.training = mode
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))

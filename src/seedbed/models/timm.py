@@ -1,0 +1,65 @@
+"""Any classification network of timm, by its name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seedbed.models.convnet import require_images
+
+
+class Resize(nn.Module):
+    """Images [B, C, H, W] → [B, C, size, size], bilinear, antialiased where they shrink."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        shrinks = self.size < max(x.shape[-2:])
+        return F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=shrinks)
+
+
+def timm(in_shape: Sequence[int], num_outputs: int, name: str, image_size: int | None = None) -> nn.Module:
+    """timm's network `name`, not pretrained, with as many input channels as the images have.
+
+    image_size: pixels to which images are resized on the device; None: they stay as they are.
+    Raises ValueError for a name that timm does not know, or a network that does not take images of that size.
+    """
+    from timm import create_model, is_model, list_models  # a second of import
+
+    require_images("timm", in_shape)
+    if not is_model(name):
+        near = difflib.get_close_matches(name, list_models(), n=5)
+        raise ValueError(f"timm has no model {name}" + f"; near it: {', '.join(near)}" * bool(near))
+    try:
+        net = create_model(name, pretrained=False, in_chans=in_shape[0], num_classes=num_outputs)
+    except (RuntimeError, TypeError, AssertionError, KeyError) as error:
+        raise ValueError(f"timm does not build {name} as a classifier: {_first_line(error)}") from error
+    usual = net.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
+    net = nn.Sequential(Resize(image_size), net) if image_size else net
+    _try(net, in_shape, num_outputs, name, image_size, usual)
+    return net
+
+
+def _try(net: nn.Module, in_shape: Sequence[int], outputs: int, name: str, image_size: int | None, usual: int) -> None:
+    """One image through the network: ValueError where it does not come out as [1, outputs]."""
+    height, width = (image_size, image_size) if image_size else in_shape[1:]
+    refusal = f"timm's {name} does not take images of {height}×{width} pixels (usual: model.image_size={usual})"
+    try:
+        with torch.no_grad():
+            shape = tuple(net.eval()(torch.zeros(1, *in_shape)).shape)
+    except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise ValueError(f"{refusal}: {_first_line(error)}") from error
+    finally:
+        net.train()
+    if shape != (1, outputs):
+        raise ValueError(f"timm's {name} puts out {shape} for one image, not (1, {outputs}): it is no classifier")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

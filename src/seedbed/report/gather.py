@@ -1,0 +1,123 @@
+"""The jobs of one or several sweeps, under keys that all of them have."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seedbed.summary import SEEDS, YAML, Job, read
+
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def gather(sweeps: Sequence[Path], out: Path, by_sweep: bool = False) -> tuple[list[Job], int]:
+    """All jobs, their folders relative to `out`, and how many more were left out as another sweep's job again.
+
+    A key that only some commands name has, in the other jobs, the value of their config. `by_sweep`: the sweep is a key
+    itself, nothing is left out. Raises ValueError for a folder without jobs.
+    """
+    parts = []
+    for sweep in sweeps:
+        if not sweep.is_dir():
+            raise ValueError(f"{sweep}: no such folder")
+        if not (jobs := read(sweep)):
+            raise ValueError(f"{sweep}: no jobs in this folder{_hint(sweep)}")
+        prefix = os.path.relpath(sweep, out)
+        parts.append([replace(job, folder=os.path.normpath(f"{prefix}/{job.folder}")) for job in jobs])
+    if len(sweeps) == 1:
+        return parts[0], 0
+    keys = dict.fromkeys(key for jobs in parts for job in jobs for key in job.values)
+    known: dict[Any, tuple[dict, dict]] = {}
+    parts = [[_complete(job, out, n, keys, known) for job in jobs] for n, jobs in enumerate(parts)]
+    if by_sweep:
+        parts = [
+            [replace(job, values={"sweep": name} | job.values) for job in jobs]
+            for name, jobs in zip(_names(sweeps), parts, strict=True)
+        ]
+    found = [job for jobs in parts for job in jobs]
+    once = _once(found)
+    return [replace(job, number=n) for n, job in enumerate(once)], len(found) - len(once)
+
+
+def _once(jobs: list[Job]) -> list[Job]:
+    """The first job of each configuration, or the first that completed."""
+    keys = {key for job in jobs for key in job.values}
+    chosen: dict[tuple[str, ...], Job] = {}
+    for job in jobs:
+        key = tuple(job.shown(key) for key in keys)
+        if key not in chosen or (job.status == "completed" and chosen[key].status != "completed"):
+            chosen[key] = job
+    return list(chosen.values())
+
+
+def optimized_metric(jobs: Sequence[Job], out: Path) -> str:
+    """The metric that the sweep optimised, from the first config that a job left."""
+    for job in jobs:
+        try:
+            text = (out / job.folder / ".hydra" / "config.yaml").read_text("utf-8")
+        except FileNotFoundError:
+            continue
+        if match := re.search(r"^optimized_metric: (\S+)", text, re.MULTILINE):
+            return match[1]
+        break
+    return "val/accuracy"
+
+
+def _hint(folder: Path) -> str:
+    """Where the user named a folder too high or too deep."""
+    if (folder / ".hydra").is_dir():
+        return "; it is a single run: name the folder that holds the runs"
+    inner = sorted(path.parent.parent for path in folder.glob("*/*/.hydra"))
+    return f"; there are some in {inner[-1]}" if inner else ""
+
+
+def _complete(job: Job, out: Path, sweep: int, keys: Iterable[str], known: dict[Any, tuple[dict, dict]]) -> Job:
+    missing = [key for key in keys if key not in job.values]
+    if not missing:
+        return job
+    # defaults depend on the group choices alone: one config speaks for all jobs that share them
+    groups = (sweep, *sorted((k, str(v)) for k, v in job.values.items() if "." not in k and k not in SEEDS))
+    if groups not in known:
+        known[groups] = _composed(out / job.folder / ".hydra")
+    found = {key: _default(key, job.values, *known[groups]) for key in missing}
+    return replace(job, values=job.values | {key: value for key, value in found.items() if value is not None})
+
+
+def _composed(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A job's composed config and its group choices; empty where a killed job left none."""
+    found = []
+    for name in ("config.yaml", "hydra.yaml"):
+        try:
+            found.append(yaml.load((folder / name).read_text("utf-8"), YAML) or {})
+        except FileNotFoundError:
+            found.append({})
+    return found[0], found[1].get("hydra", {}).get("runtime", {}).get("choices", {})
+
+
+def _default(key: str, values: dict[str, Any], config: dict[str, Any], choices: dict[str, Any]) -> Any:
+    if key in values:
+        return values[key]
+    if key in choices:
+        return choices[key]
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, str) and (match := REFERENCE.fullmatch(value)):
+        return _default(match[1], values, config, choices)
+    return value
+
+
+def _names(sweeps: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    parts = [sweep.resolve().parts for sweep in sweeps]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            break
+    return names

@@ -1,0 +1,111 @@
+"""Explosion and vanishing: what a hundred random layers do to a vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from seedbed.studies.findings import Findings
+
+# standard deviation of a matrix's entries, f(size)
+SCALES: dict[str, Callable[[int], float]] = {
+    "standard normal": lambda size: 1.0,
+    "× 0.01": lambda size: 0.01,
+    "× 1/√size": lambda size: 1 / math.sqrt(size),
+}
+
+
+def multiply(std: float, size: int = 512, times: int = 100, seed: int = 0) -> Tensor:
+    """A standard normal vector after 0, 1, …, `times` multiplications with random matrices: float32 [times + 1, size].
+
+    Each matrix is a new one, [size, size], with normal entries of this std.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(size, generator=draw)
+    vectors = [x]
+    for _ in range(times):
+        x = torch.randn(size, size, generator=draw) * std @ x
+        vectors.append(x)
+    return torch.stack(vectors)
+
+
+def rms(vectors: Tensor) -> Tensor:
+    """Root mean square of each row, in float64: that of large float32 numbers is finite as long as they are."""
+    return vectors.double().square().mean(1).sqrt()
+
+
+def explosion(lab, size: int = 512, times: int = 100, seeds: int = 5) -> Findings:
+    """Multiply a vector by 100 random matrices of three scales (fast.ai part 2, lesson 9)."""
+    vectors = {name: [multiply(std(size), size, times, s) for s in range(seeds)] for name, std in SCALES.items()}
+    sizes = {name: torch.stack([rms(v) for v in runs]) for name, runs in vectors.items()}  # [seeds, times + 1]
+    firsts = {
+        name: [
+            _range([_first(reached) for reached in map(test, runs)])
+            for test in (lambda v: v.isnan().any(1), lambda v: (v == 0).all(1))
+        ]
+        for name, runs in vectors.items()
+    }
+    header = ["matrices", "nan from", "0 from", f"mean rms after {times}", "least", "most"]
+    rows = [[name, *firsts[name], *_spread(ends[:, -1])] for name, ends in sizes.items()]
+    return Findings(
+        f"A vector of {size} standard normal numbers, multiplied {times} times, {seeds} seeds:",
+        header,
+        rows,
+        {"explosion": _picture(sizes, firsts, size)},
+        {f"rms/{name}": dict(enumerate(runs[0].tolist())) for name, runs in sizes.items()},
+        [
+            {"matrices": name, "seed": seed, "multiplications": n, "rms": value}
+            for name, runs in sizes.items()
+            for seed, run in enumerate(runs.tolist())
+            for n, value in enumerate(run)
+        ],
+    )
+
+
+def _first(reached: Tensor) -> int | None:
+    return int(reached.nonzero()[0]) if reached.any() else None
+
+
+def _range(numbers: list[int | None]) -> str:
+    """28, or 27–29 over the seeds; never."""
+    found = [n for n in numbers if n is not None]
+    if not found:
+        return "never"
+    shown = str(min(found)) if min(found) == max(found) else f"{min(found)}–{max(found)}"
+    return shown if len(found) == len(numbers) else f"{shown} ({len(found)} of {len(numbers)})"
+
+
+def _spread(ends: Tensor) -> list[float]:
+    return [float(ends.mean()), float(ends.min()), float(ends.max())]
+
+
+def _picture(sizes: dict[str, Tensor], firsts: dict[str, list[str]], size: int):
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(9, 5.5), layout="constrained")
+    ax = fig.subplots()
+    for i, (name, runs) in enumerate(sizes.items()):
+        for run in runs:
+            shown = run.where(run.isfinite() & (run > 0), math.nan)
+            ax.plot(shown, color=f"C{i}", linewidth=1.5, alpha=0.7)
+        nan, zero = firsts[name]
+        fate = f"nan from {nan}" if nan != "never" else f"0 from {zero}" if zero != "never" else ""
+        fate = fate or f"{runs[:, -1].mean():.2g} at the end"
+        last = int(shown.isfinite().nonzero()[-1])
+        place = {"xy": (last, shown[last]), "xytext": (6, 6), "textcoords": "offset points", "color": f"C{i}"}
+        ax.annotate(f"{name}: {fate}", ha="right" if last == len(shown) - 1 else "left", **place)
+    limits = torch.finfo(torch.float32)
+    for limit, name in ((limits.max, "largest float32"), (limits.smallest_normal * limits.eps, "smallest float32")):
+        ax.axhline(limit, color="grey", linestyle=":", linewidth=1)
+        ax.text(len(shown) - 1, limit, f"{name}: {limit:.1e}", color="grey", ha="right", va="top", fontsize=9)
+    ax.set_yscale("log")
+    ax.set_yticks([10.0**e for e in range(-50, 50, 10)])
+    ax.set_ylim(1e-50, 1e45)
+    ax.set_title(f"A vector multiplied by random {size} × {size} matrices, {len(runs)} seeds each")
+    ax.set_xlabel("multiplications")
+    ax.set_ylabel("root mean square of the vector (log)")
+    ax.grid(alpha=0.3)
+    return fig

@@ -1,0 +1,31 @@
+"""Every study's config composes, names a study, and has a rule for each of its values."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_method
+from omegaconf import OmegaConf
+
+from seedbed.check import RULES, leaves
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def composed_by(name: str, *words: str) -> dict:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose(name, list(words)), resolve=True)
+
+
+@pytest.mark.parametrize("study", sorted(path.stem for path in (CONF / "study").glob("*.yaml")))
+def test_study_composes_and_is_checked_throughout(study):
+    config = composed_by("study", f"study={study}")
+    assert all(RULES[key].holds(value) for key, value in leaves(config))
+    assert callable(get_method(config["study"]["_target_"]))
+
+
+def test_lr_find_has_the_config_of_train_and_its_own():
+    config = composed_by("lr_find", "model=linear")
+    own = config.pop("lr_find")
+    assert config == composed_by("config", "model=linear")
+    assert all(RULES[f"lr_find.{key}"].holds(value) for key, value in own.items())

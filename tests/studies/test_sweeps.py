@@ -1,0 +1,102 @@
+"""Studies that train: real sweeps of the fused launcher, read back and drawn."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seedbed.check import ConfigError
+from seedbed.studies import sweeps
+from seedbed.studies.depth import depth
+from seedbed.studies.init import init
+from seedbed.studies.loss import loss
+from seedbed.summary import Job
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_curve_is_what_tensorboard_reads(fit):
+    run = fit("model=linear", "trainer.max_epochs=3")
+    assert len(run.curve("train/loss")) == 3
+    assert sweeps.curve(run.folder, "train/loss") == run.curve("train/loss")
+
+
+def test_having_finds_values_as_one_types_them():
+    jobs = [Job(n, str(n), {"optim.lr": lr, "init": "default"}, {}) for n, lr in enumerate((0.1, 1, 1))]
+    assert [job.number for job in sweeps.having(jobs, {"optim.lr": "1", "init": "default"})] == [1, 2]
+
+
+def test_jobs_without_accuracy_are_left_out():
+    jobs = [Job(n, str(n), {}, {"val/accuracy": value}) for n, value in enumerate((0.5, None, 0.7))] + [
+        Job(3, "3", {}, {})
+    ]
+    assert sweeps.mean_and_interval(sweeps.accuracies(jobs))[0] == pytest.approx(0.6)
+
+
+@pytest.fixture(scope="module")
+def init_study(make_lab):
+    lab = make_lab()
+    return lab, init(lab, ["linear"], ["default", "normal"], seeds=2, epochs=2, words=["optim.lr=1"])
+
+
+def test_init_finds_the_standard_normal_worse(init_study):
+    _, found = init_study
+    assert [row[:3] for row in found.rows] == [["linear", "default", 2], ["linear", "normal", 2]]
+    assert found.rows[0][3] > found.rows[1][3] + 0.005
+
+
+def test_init_equals_the_sweeps_own_jobs(init_study):
+    lab, found = init_study
+    rows = list(csv.DictReader((lab.runs / "summary.csv").read_text(encoding="utf-8").splitlines()))
+    own = [float(row["val/accuracy"]) for row in rows if row["init"] == "default"]
+    assert found.rows[0][3] == pytest.approx(sum(own) / 2, abs=1e-6)
+    assert len(found.curves["train loss/linear/default"]) == 2
+
+
+@pytest.mark.slow
+def test_loss_takes_each_loss_at_its_best_lr(make_lab):
+    found = loss(make_lab(), ["mnist_loss", "mse"], [0.001, 0.1, 3], seeds=2, epochs=2, words=["model=mlp"])
+    assert {row[0]: row[1] for row in found.rows} == {"mnist_loss": "3", "mse": "0.1"}
+
+
+@pytest.mark.slow
+def test_depth_only_kaiming_trains_twenty_layers(make_lab):
+    found = depth(make_lab(), [2, 20], 32, ["default", "kaiming_normal"], [0.1], 2, 2, ["loss=cross_entropy"])
+    accuracy = {row[0]: row[1:] for row in found.rows}
+    assert min(accuracy["default"][0], *accuracy["kaiming_normal"]) > 0.9 and accuracy["default"][1] < 0.6
+
+
+def study(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "scripts" / "study.py"), *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def test_command_prints_its_table_and_leaves_its_files(tmp_path):
+    done = study("study=explosion", "study.seeds=1", "study.size=64", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "× 1/√size" in done.stdout
+    (folder,) = (tmp_path / "outputs" / "studies").glob("*/*")
+    assert {"table.csv", "details.csv", "explosion.png", ".hydra"} <= {path.name for path in folder.iterdir()}
+    assert list(folder.glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["study=init", "study.seeds=0"], "study.seeds=0: must be an integer ≥ 1"),
+        (["study=nope"], "Could not find 'study/nope'"),
+        ([], "You must specify 'study'"),
+    ],
+    ids=str,
+)
+def test_mistake_ends_with_its_message_and_leaves_nothing(tmp_path, words, shown):
+    done = study(*words, cwd=tmp_path)
+    assert done.returncode != 0 and shown in done.stderr + done.stdout and "Traceback" not in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_sweep_that_trains_nothing_is_said(make_lab):
+    with pytest.raises(ConfigError, match="trained nothing"):
+        make_lab().sweep(["model=nope"])
