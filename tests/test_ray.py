@@ -1,4 +1,4 @@
-"""Jobs and stacks as tasks of a Ray cluster of two nodes, one of which dies; `.ci/run` runs these, with the extra `ray`."""
+"""Jobs and stacks as tasks of a Ray cluster of two nodes, one of which dies."""
 
 import csv
 import os
@@ -60,7 +60,7 @@ def kill_second_node(cluster, process: subprocess.Popen, started) -> None:
 
 
 def assert_equal_summaries(a: Path, b: Path) -> None:
-    rows = [list(csv.DictReader(open(folder / "summary.csv"))) for folder in (a, b)]
+    rows = [list(csv.DictReader((folder / "summary.csv").read_text().splitlines())) for folder in (a, b)]
     assert len(rows[0]) == len(rows[1]) == 6
     for x, y in zip(*rows, strict=True):
         assert x["status"] == y["status"] == "completed" and x["job"] == y["job"]

@@ -117,7 +117,7 @@ class Sweep:
         return dict(zip(numbers, found, strict=True))
 
     def _end(self, error: Exception) -> NoReturn:
-        """The launcher raised: it lost a worker, its queue refuses, or it cannot carry Stopped from a worker to here."""
+        """The launcher raised: it lost a worker, its queue refuses, or it cannot carry Stopped to here."""
         with open(self.folder / "launcher.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
         failed = finish(self.folder)

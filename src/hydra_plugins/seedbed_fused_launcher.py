@@ -22,7 +22,7 @@ class HalvingConf:
 
 @dataclass
 class FusedLauncherConf:
-    """max_stack: members of a stack at most; null: as many as fit in memory. workers: a launcher, for jobs elsewhere."""
+    """max_stack: members of a stack at most; null: as many as fit in memory. workers: a launcher, or null."""
 
     _target_: str = "hydra_plugins.seedbed_fused_launcher.FusedLauncher"
     max_stack: int | None = None
