@@ -72,13 +72,10 @@ def main(count: int) -> None:
     for part, seconds in SPENT.items():
         print(f"{part:52} {seconds / count * 1e3:8.3f} ms a job")
     paths = list((folder / "sweep").rglob("*"))
-    print(
-        f"{len(paths) / count:.2f} files and folders, {sum(p.stat().st_blocks for p in paths) * 512 / count:.0f} bytes on disk a job"
-    )
-    lines = (folder / "sweep/manifest.jsonl").stat().st_size
-    print(
-        f"manifest.jsonl {lines / count:.0f} bytes a job, summary.csv {(folder / 'sweep/summary.csv').stat().st_size / count:.0f}"
-    )
+    on_disk = sum(path.stat().st_blocks for path in paths) * 512
+    print(f"{len(paths) / count:.2f} files and folders, {on_disk / count:.0f} bytes on disk a job")
+    for name in ("manifest.jsonl", "summary.csv"):
+        print(f"{name}: {(folder / 'sweep' / name).stat().st_size / count:.0f} bytes a job")
     print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, process {os.getpid()}")
     shutil.rmtree(folder)
 
