@@ -104,7 +104,7 @@ def test_stack_that_is_killed_in_a_worker_goes_on_there(sweep, workers, monkeypa
         write(folder, found)
 
     monkeypatch.setattr(seedbed.fused.sweep, "write_metrics", die)
-    folder = undisturbed.with_name("killed")
+    folder = undisturbed.with_name("killed_in_a_worker")
     with pytest.raises(KeyboardInterrupt):
         sweep("fused_joblib", *words, folder=folder)
     monkeypatch.undo()
