@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,13 @@ class FrozenLoader:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "quick": None}
 
-    def word(self, job: QuickJob, subdir: str) -> str:
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a worker, where torch is not imported yet: threads that wait for each other cost more than they bring."""
+        os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+        vars(self).update(state)
+
+    def word(self, job: QuickJob, subdir: str, **more: str) -> str:
+        """The word for a job that runs in `subdir` of the sweep's folder; `more` goes into its config."""
         config, of_hydra, node = job.unresolved()
         if node not in self._nodes:
             with open_dict(job.template.cfg):
@@ -43,9 +50,9 @@ class FrozenLoader:
             "job": job_node,
             "overrides": {"task": of_hydra["overrides"]["task"]},
             "runtime": {"choices": job.choices},
-            "sweep": {"subdir": subdir},
+            "sweep": {"dir": os.path.abspath(of_hydra["sweep"]["dir"]), "subdir": subdir},  # a worker may be elsewhere
         }
-        return WORD + json.dumps([node, config | self.control, changes])
+        return WORD + json.dumps([node, config | self.control | more, changes])
 
     @staticmethod
     def without(words: Sequence[str]) -> list[str]:
@@ -60,7 +67,7 @@ class FrozenLoader:
             cfg.hydra.job.merge_with(changes["job"])
             cfg.hydra.overrides.task = changes["overrides"]["task"]
             cfg.hydra.runtime.choices = changes["runtime"]["choices"]
-            cfg.hydra.sweep.subdir = changes["sweep"]["subdir"]
+            cfg.hydra.sweep.merge_with(changes["sweep"])
             cfg.merge_with(config)
         OmegaConf.set_struct(cfg, True)
         OmegaConf.copy_cache(from_config=master_config, to_config=cfg)

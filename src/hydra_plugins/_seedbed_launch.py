@@ -16,12 +16,13 @@ from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins._seedbed_compose import QuickJob, write_hydra_folder
+from hydra_plugins._seedbed_workers import hand_out
 from seedbed.check import ConfigError, check
 from seedbed.fused.plan import StackPlan, record, recorded, why_alone
 from seedbed.fused.sweep import FusedJob, FusedSweep
 from seedbed.hparams import hparams, read_kinds
 from seedbed.job import fail, one_line, value
-from seedbed.manifest import Manifest, Stopped
+from seedbed.manifest import Manifest, Stopped, result
 
 if TYPE_CHECKING:
     from hydra_plugins.seedbed_fused_launcher import FusedLauncher
@@ -53,12 +54,19 @@ class Launch:
         sweep = FusedSweep(fused, self.scratch, self.launcher.max_stack, self.launcher.halving)
         stacks, alone = self._plan(sweep, sound)
         self._say(stacks, alone)
-        for stack in stacks:
-            self._train(sweep, stack)
-        for number in sorted(self.overrides.keys() - self.results.keys()):
-            self._run_alone(number)
+        if self.launcher.workers is None:
+            for stack in stacks:
+                self._train(sweep, stack)
+            for number in self._left():
+                self._run_alone(number)
+        else:
+            self._hand_out(sweep, stacks)
+            self._hand_out(sweep, [])  # the jobs of stacks that failed
         shutil.rmtree(self.scratch, ignore_errors=True)
         return [self.results[number] for number in self.overrides]
+
+    def _left(self) -> list[int]:
+        return sorted(self.overrides.keys() - self.results.keys())
 
     def _is_sound(self, job: QuickJob) -> bool:
         try:
@@ -110,10 +118,30 @@ class Launch:
         try:
             for number, metrics in sweep.train(stack):
                 self._return(number, value(metrics, self.jobs[number].config["optimized_metric"]))
-        except Exception as error:  # one of them is at fault: alone, it fails alone
-            log.error("a stack failed (stacks.log says more), its jobs run one by one: %s", one_line(error))
-            with open(self.folder / "stacks.log", "a", encoding="utf-8") as file:
-                traceback.print_exception(error, file=file)
+        except Exception as error:
+            self._say_failed(error)
+
+    def _say_failed(self, error: BaseException) -> None:
+        """Of a stack: one of its members is at fault, which alone fails alone."""
+        log.error("a stack failed (stacks.log says more), its jobs run one by one: %s", one_line(error))
+        with open(self.folder / "stacks.log", "a", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+
+    def _hand_out(self, sweep: FusedSweep, stacks: list[StackPlan]) -> None:
+        """Stacks, and the jobs that are left, to the launcher's workers, as jobs of theirs."""
+        stacked = [n for stack in stacks for n in stack.jobs if n in self.jobs]
+        for number in stacked:
+            write_hydra_folder(self.jobs[number])
+        leading = [(stack, next(self.jobs[n] for n in stack.jobs if n in self.jobs)) for stack in stacks]
+        alone = {n: self.overrides[n] for n in self._left() if n not in set(stacked)}
+        ended, ran = hand_out(self.launcher.workers, self.launcher.frozen, leading, sweep, alone, self.folder)
+        for stack in ended:
+            if stack.status != JobStatus.COMPLETED:
+                self._say_failed(stack._return_value)
+        self.results |= dict(zip(alone, ran, strict=True))
+        for number in stacked:
+            if (metrics := result(self.jobs[number].folder)) is not None:
+                self._return(number, value(metrics, self.jobs[number].config["optimized_metric"]))
 
     def _run_alone(self, number: int) -> None:
         launcher, words = self.launcher, list(self.overrides[number])

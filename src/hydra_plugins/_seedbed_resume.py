@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,7 +20,7 @@ from hydra_plugins._seedbed_compose import QuickJob, QuickLoader
 from hydra_plugins._seedbed_frozen import FrozenLoader
 from hydra_plugins._seedbed_preflight import finish
 from seedbed.hparams import hparams, write_kinds
-from seedbed.job import fail, value
+from seedbed.job import fail, one_line, value
 from seedbed.manifest import Manifest, Refused, Stopped, result
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class Sweep:
             log.error("stopped: on_error=stop")
             finish(self.folder)
             sys.exit(1)
+        except Exception as error:
+            self._end(error)
         except (KeyboardInterrupt, SystemExit):
             log.error("\nstopped; go on with the same command and resume=%s", self.folder)
             raise
@@ -112,6 +115,18 @@ class Sweep:
                 fail(folder, job._return_value)
                 job.status, job.return_value = JobStatus.COMPLETED, None
         return dict(zip(numbers, found, strict=True))
+
+    def _end(self, error: Exception) -> NoReturn:
+        """The launcher raised: it lost a worker, its queue refuses, or it cannot carry Stopped to here."""
+        with open(self.folder / "launcher.log", "a", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+        failed = finish(self.folder)
+        if failed and self.control["on_error"] == "stop":
+            log.error("stopped: on_error=stop")
+        else:
+            log.error("the launcher failed (launcher.log says more): %s", one_line(error))
+        log.error("go on with the same command and resume=%s", self.folder)
+        sys.exit(1)
 
 
 def refuse(refused: Refused) -> NoReturn:

@@ -3,6 +3,7 @@
 # no `from __future__ import annotations`: Hydra executes plugins outside sys.modules, where dataclasses look types up
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, configure_log, setup_globals
@@ -21,27 +22,35 @@ class HalvingConf:
 
 @dataclass
 class FusedLauncherConf:
-    """max_stack: members of a stack at most; null: as many as fit in memory."""
+    """max_stack: members of a stack at most; null: as many as fit in memory. workers: a launcher, or null."""
 
     _target_: str = "hydra_plugins.seedbed_fused_launcher.FusedLauncher"
     max_stack: int | None = None
     halving: HalvingConf = field(default_factory=HalvingConf)
+    workers: Any = None
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="fused", node=FusedLauncherConf, provider="seedbed")
 
 
 class FusedLauncher(Launcher):
-    """Trains jobs that differ in numbers only as one tensor program; the others one after another."""
+    """Trains jobs that differ in numbers only as one tensor program; the others one after another.
 
-    def __init__(self, max_stack: int | None, halving: DictConfig):
-        self.max_stack = max_stack
+    With workers, another launcher, each stack is one of its jobs, and so is each job that is in no stack.
+    """
+
+    def __init__(self, max_stack: int | None, halving: DictConfig, workers: Launcher | None = None):
+        self.max_stack, self.workers = max_stack, workers
         self.halving = dict(halving) if halving.factor else None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.frozen = hydra_context.config_loader  # a FrozenLoader
         self.quick = self.frozen.quick
         self.context, self.task_function, self.config = hydra_context, task_function, config
+        if self.workers is not None:
+            from hydra_plugins._seedbed_workers import StackTask
+
+            self.workers.setup(hydra_context=hydra_context, task_function=StackTask(task_function), config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()

@@ -7,6 +7,10 @@ import os
 import shutil
 import socket
 import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -236,3 +240,31 @@ def test_two_processes_that_fetch_at_once_both_succeed_and_leave_whole_files_alo
     left = {path.relative_to(tmp_path / "MNIST" / "raw").as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(idx.NAMES)
     assert len(idx.mnist(str(tmp_path)).train[1]) == 50_000  # every md5 is right
+
+
+def test_of_processes_that_want_a_set_at_once_one_fetches_it(monkeypatch, tmp_path, files):
+    packed, asked = {f"/{name}.gz": content for name, content in gzipped(files).items()}, Counter()
+    publish(monkeypatch, gzipped(files))
+
+    class Mirror(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked[self.path] += 1
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(packed[self.path])))
+            self.end_headers()
+            self.wfile.write(packed[self.path])
+
+        def log_message(self, *words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    Thread(target=server.serve_forever, daemon=True).start()
+    idx.fashion_mnist(str(tmp_path / "alone"))
+    once = asked.copy()
+    with ThreadPoolExecutor(4) as pool:  # a lock is an open file's: what holds for threads holds for processes
+        found = list(pool.map(idx.fashion_mnist, [str(tmp_path / "together")] * 4))
+    server.shutdown()
+    server.server_close()
+    assert len(found) == 4 and once.keys() == packed.keys() and asked == once + once

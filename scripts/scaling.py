@@ -1,0 +1,84 @@
+"""What a job of a fused sweep costs besides training, part by part: the figures of docs/scaling.md.
+
+python scripts/scaling.py 1000        1,000 linear jobs of one epoch; ms of processor time, bytes and files a job
+"""
+
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+SPENT: dict[str, float] = {}  # part → seconds of processor time
+
+
+def timed(owner: object, name: str, part: str) -> None:
+    """Have each call of owner.name counted under `part`."""
+    function: Callable = getattr(owner, name)
+
+    def counted(*args, **kwargs):
+        start = time.process_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            SPENT[part] = SPENT.get(part, 0.0) + time.process_time() - start
+
+    setattr(owner, name, counted)
+
+
+def watch() -> None:
+    from hydra_plugins import _seedbed_compose, _seedbed_frozen, _seedbed_launch
+    from seedbed import manifest, summary
+    from seedbed.fused import checkpoints, stack, sweep
+
+    timed(_seedbed_compose.QuickLoader, "job", "compose")
+    timed(_seedbed_frozen.FrozenLoader, "word", "frozen config")
+    timed(manifest.Manifest, "add", "manifest.jsonl, written")
+    timed(_seedbed_launch, "write_hydra_folder", ".hydra/")
+    timed(stack.Stack, "__init__", "stack of networks")
+    timed(checkpoints.MemberCheckpoints, "write", "checkpoints/last.ckpt and best.ckpt")
+    timed(sweep, "write_events", "event file")
+    timed(sweep, "write_metrics", "metrics.json")
+    timed(summary, "read", "summary, read")
+    timed(summary, "write", "summary, written")
+
+
+def main(count: int) -> None:
+    import train
+    from seedbed.manifest import Manifest
+    from seedbed.quick_import import import_torch
+
+    import_torch()
+    folder = Path(tempfile.mkdtemp())
+    words = ["hydra/launcher=fused", "model=linear", "trainer.max_epochs=1", f"hydra.sweep.dir={folder}/sweep"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3", job_name="train"):
+        hydra = GlobalHydra.instance().hydra
+        watch()
+        start = time.process_time()
+        hydra.multirun("config", train.main.__wrapped__, [*words, f"seed=range(0,{count})", "data.seed=0"])
+    SPENT["everything, training included"] = time.process_time() - start
+    start = time.process_time()
+    Manifest(folder / "sweep")
+    SPENT["manifest.jsonl, read"] = time.process_time() - start
+    print()
+    for part, seconds in SPENT.items():
+        print(f"{part:52} {seconds / count * 1e3:8.3f} ms a job")
+    paths = list((folder / "sweep").rglob("*"))
+    on_disk = sum(path.stat().st_blocks for path in paths) * 512
+    print(f"{len(paths) / count:.2f} files and folders, {on_disk / count:.0f} bytes on disk a job")
+    for name in ("manifest.jsonl", "summary.csv"):
+        print(f"{name}: {(folder / 'sweep' / name).stat().st_size / count:.0f} bytes a job")
+    print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, process {os.getpid()}")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
