@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
+from seedbed.check import ConfigError
 from seedbed.supervised import Supervised
 
 FAKE, REAL = 0, 1  # the critic's classes
@@ -43,7 +43,7 @@ class GAN(Supervised):
 
     def on_fit_start(self) -> None:
         if self.trainer.world_size > 1:
-            raise MisconfigurationException("a GAN trains on one device: trainer.devices=1")
+            raise ConfigError("a GAN trains on one device: trainer.devices=1")
 
     def on_train_start(self) -> None:
         self.total_steps = self.trainer.estimated_stepping_batches
