@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ class Spy(pl.Callback):
         module.net.register_forward_pre_hook(look)
     def on_fit_end(self, trainer, module):
         (self.folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(self.seen))
+
+class Stop(pl.Callback):
+    """Ends all processes after 17 steps, with a checkpoint of that moment."""
+    def on_train_batch_end(self, trainer, module, *batch):
+        if trainer.global_step == 17:
+            trainer.checkpoint_callback._write(trainer)
+            trainer.strategy.barrier()
+            raise InterruptedError
 
 class Bomb(pl.Callback):
     """Fails in the second process alone, in the second epoch."""
@@ -102,7 +111,7 @@ def test_every_sample_is_seen_once_an_epoch_and_steps_equal_those_of_one_process
         for mine, theirs, batch in steps:
             assert Counter(mine) + Counter(row for row in theirs if row != blank) == Counter(batch)
         assert len(seen[1]["train"][epoch][-1]) == 2 and set(seen[1]["train"][epoch][-1]) == {blank}
-        given = [Counter(sum(side["valid"][epoch], [])) for side in (*seen, whole)]
+        given = [Counter(chain(*side["valid"][epoch])) for side in (*seen, whole)]
         assert given[0] + given[1] == given[2] and given[2].total() == 5
     # of three epochs of three steps in float32: sums in another order
     for name, value in expected["state_dict"].items():
@@ -115,14 +124,16 @@ def test_every_sample_is_seen_once_an_epoch_and_steps_equal_those_of_one_process
     assert state["global_step"] == 9
 
 
-def test_resumed_run_of_two_processes_equals_the_uninterrupted_one(run, tmp_path):
-    words = ["model=linear", *TWO, "optim=adam", "schedule=one_cycle", "data.batch_size=500"]
-    _, whole = run("whole", *words, "trainer.max_epochs=2")
-    run("half", *words, "trainer.max_epochs=2", "+trainer.max_steps=17")  # of 13 an epoch
-    last = f"ckpt_path={tmp_path}/half/checkpoints/last.ckpt"
-    assert torch.load(tmp_path / "half/checkpoints/last.ckpt", weights_only=True)["global_step"] == 17
-    _, resumed = run("resumed", *words, "trainer.max_epochs=2", last)
-    assert resumed["global_step"] == whole["global_step"] == 26
+def test_resumed_run_of_two_processes_equals_the_uninterrupted_one(run, spies, tmp_path):
+    words = ["model=linear", *TWO, "optim=adam", "schedule=one_cycle", "data.batch_size=500", "trainer.max_epochs=2"]
+    whole, expected = run("whole", *words)
+    with pytest.raises(RuntimeError, match=r"^rank \d: InterruptedError$"):
+        run("half", *words, "+callbacks.stop._target_=spies.Stop")
+    last = tmp_path / "half/checkpoints/last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 17  # of 13 an epoch
+    resumed, found = run("resumed", *words, f"ckpt_path={last}")
+    assert all(torch.equal(found["state_dict"][name], value) for name, value in expected["state_dict"].items())
+    assert {**resumed, "fit_seconds": 0} == {**whole, "fit_seconds": 0} and found["global_step"] == 26
 
 
 def test_loss_that_diverges_stops_both(run):

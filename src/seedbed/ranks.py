@@ -27,13 +27,14 @@ def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
     if count == 1:
         return train(_for_strategy(config, "auto"), *rest)
     from lightning.fabric.plugins.environments.lightning import find_free_network_port
-    from torch import multiprocessing
+    from torch.multiprocessing import get_context
+    from torch.multiprocessing.spawn import ProcessException, spawn
 
-    answers = multiprocessing.get_context("spawn").SimpleQueue()
+    answers = get_context("spawn").SimpleQueue()
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port()), "WORLD_SIZE": str(count)}
     try:
-        multiprocessing.spawn(_rank, (place, answers, train, _for_strategy(config, "ddp"), rest), nprocs=count)
-    except multiprocessing.ProcessException as error:
+        spawn(_rank, (place, answers, train, _for_strategy(config, "ddp"), rest), nprocs=count)
+    except ProcessException as error:
         if not answers.empty():
             raise ConfigError(answers.get()) from None
         raise RuntimeError(f"rank {error.error_index}: {str(error).strip().splitlines()[-1]}") from error
