@@ -58,19 +58,13 @@ def checked(cfg: DictConfig) -> dict:
 
 def train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None = None) -> float | None:
     import_torch()
-    from seedbed.build import Parts, build_callbacks, build_data, build_trainer
-    from seedbed.callbacks.checkpoints import Checkpoints
-    from seedbed.callbacks.progress import RunProgress
     from seedbed.hparams import hparams, read_kinds
-    from seedbed.run import fit, report, write_metrics
-    from seedbed.run_logger import RunLogger
+    from seedbed.ranks import spread
+    from seedbed.run import report, write_metrics
+    from seedbed.run import train as train_parts
 
-    data = build_data(config)
-    module = Parts().module(config, data)
-    callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
-    trainer = build_trainer(config, RunLogger(folder), callbacks)
     record = hparams(config, choices, read_kinds(sweep) if sweep else None)
-    metrics = fit(trainer, module, data, record, config["ckpt_path"])
+    metrics = spread(train_parts, config, folder, record)  # in a process for each device
     write_metrics(folder, {**metrics, "seed": config["seed"]})
     log.info(report(metrics, folder, alone=sweep is None))
     return metrics.get(config["optimized_metric"])

@@ -67,7 +67,7 @@ def test_loss_is_minimised(sweep):
 
 def test_diverging_trial_is_a_failed_one_and_the_search_goes_on(sweep):
     words = ["experiment=search", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=3", "trainer.max_epochs=1"]
-    folder = sweep("fused", *words, "loss=mse", "optim.lr=choice(0.01,1e9)")
+    folder = sweep("fused", *words, "loss=mse", "optimized_metric=val/loss", "optim.lr=choice(0.01,1e9)")
     found = [json.loads(path.read_text()) for path in folder.glob("*/metrics.json")]
     assert {m["status"] for m in found} == {"completed", "diverged"} and len(found) == 6
     assert yaml.safe_load((folder / "optimization_results.yaml").read_text())["best_params"] == {"optim.lr": 0.01}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # one line of Lightning's a run says nothing here that the run does not say itself
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*dataloader_iter.*")
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
+from seedbed.check import ConfigError
 from seedbed.supervised import Supervised
 
 FAKE, REAL = 0, 1  # the critic's classes
@@ -42,11 +42,12 @@ class GAN(Supervised):
     # --- training
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         if self.trainer.world_size > 1:
-            raise MisconfigurationException("a GAN trains on one device: trainer.devices=1")
+            raise ConfigError("a GAN trains on one device: trainer.devices=1")
 
     def on_train_start(self) -> None:
-        self._total_steps = self.trainer.estimated_stepping_batches
+        self.total_steps = self.trainer.estimated_stepping_batches
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         real, _ = batch
@@ -64,13 +65,17 @@ class GAN(Supervised):
         self._trained += torch.tensor([told.item() * len(real), taken.item() * len(real), len(real)])
 
     def _progress(self) -> float:
-        return self.trainer.global_step / self._total_steps
+        return self.trainer.global_step / self.total_steps
 
     def generate(self, z: Tensor) -> Tensor:
         """Pictures as the critic sees them, [B, C, H, W], from noise [B, latent]."""
+        return self.as_input(self.generator(z))
+
+    def as_input(self, pixels: Tensor) -> Tensor:
+        """Pixels of 0–1 converted as the data's are."""
         conversion = self.trainer.datamodule.conversion
-        divisor, shift = (v.to(z.device) if isinstance(v, Tensor) else v for v in conversion.values())
-        return 255 * self.generator(z) / divisor - shift
+        divisor, shift = (v.to(pixels.device) if isinstance(v, Tensor) else v for v in conversion.values())
+        return 255 * pixels / divisor - shift
 
     def _judged(self, x: Tensor, kind: int) -> Tensor:
         """The critic's loss if all of x is of that kind."""
@@ -113,14 +118,9 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     means and covariances lie apart (Dowson & Landau 1982); FID is this distance of a network's features.
     """
     x, y = x.flatten(1).double(), y.flatten(1).double()
-    root = _root(x.T.cov(correction=0))
-    between = _root(root @ y.T.cov(correction=0) @ root).trace()
+    values, vectors = torch.linalg.eigh(x.T.cov(correction=0))
+    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    between = torch.linalg.eigvalsh(root @ y.T.cov(correction=0) @ root).clamp_min(0).sqrt().sum()
     means = (x.mean(0) - y.mean(0)).square().sum()
     spread = x.var(0, correction=0).sum() + y.var(0, correction=0).sum()
     return (means + spread - 2 * between).item()
-
-
-def _root(matrix: Tensor) -> Tensor:
-    """The square root of a symmetric positive matrix."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors * values.clamp_min(0).sqrt() @ vectors.T

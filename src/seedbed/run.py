@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,23 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from seedbed.build import Parts, build_callbacks, build_data, build_trainer
+from seedbed.callbacks.checkpoints import Checkpoints
+from seedbed.callbacks.progress import RunProgress
 from seedbed.data.datamodule import DigitsModule
+from seedbed.run_logger import RunLogger
 from seedbed.supervised import Supervised
 
 log = logging.getLogger(__name__)
+
+
+def train(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]) -> dict[str, Any]:
+    """Build the parts of a config and fit them; of several processes, each does this, and the first writes."""
+    data = build_data(config)
+    module = Parts().module(config, data)
+    callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
+    trainer = build_trainer(config, RunLogger(folder), callbacks)
+    return fit(trainer, module, data, hparams, config["ckpt_path"])
 
 
 def fit(

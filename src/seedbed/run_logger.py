@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
 
 
@@ -25,6 +26,7 @@ class RunLogger(TensorBoardLogger):
     def finalize(self, status: str) -> None:
         self.experiment.flush()
 
+    @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any], metrics: dict[str, float]) -> None:
         for summary in hparams(params, metrics):
             self.experiment._get_file_writer().add_summary(summary)

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from seedbed.losses import Loss
+from seedbed.memory import keep_freed_memory
 from seedbed.schedules import Schedule
 
 SLICE = 0.1  # seconds of steps in one training_step
@@ -29,7 +30,8 @@ class Supervised(pl.LightningModule):
 
     `training_step` takes Lightning's iterator and makes as many steps as fit into SLICE, so Lightning's own cost
     (0.4 ms a call) is paid ten times a second and not every step. A callback that looks at batches gets one step a
-    call, unless it says `per_slice = True`.
+    call, unless it says `per_slice = True`. Several processes (DDP) make one step a call too, that of the mean over all
+    their samples, however few of the last batch one has; of a loss that is no mean (rmse) it is the processes' mean.
     """
 
     def __init__(
@@ -64,6 +66,9 @@ class Supervised(pl.LightningModule):
 
     # --- training
 
+    def on_fit_start(self) -> None:
+        keep_freed_memory()
+
     def on_train_start(self) -> None:
         trainer, optimizer = self.trainer, self.optimizers()
         self.total_steps = trainer.estimated_stepping_batches
@@ -71,7 +76,9 @@ class Supervised(pl.LightningModule):
             self.total_steps = min(
                 self.total_steps, math.ceil(trainer.num_training_batches / self.accumulate) * trainer.max_epochs
             )
-        self._slice = 0.0 if self._overridden(BATCH_HOOKS, but_per_slice=True) else SLICE
+        # several processes have to agree on the steps of a call
+        single = trainer.world_size > 1 or self._overridden(BATCH_HOOKS, but_per_slice=True)
+        self._slice = 0.0 if single else SLICE
         # Lightning's wrappers of backward and step cost 27 µs a step: used where somebody needs them
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         if scaled and self.clip:
@@ -86,16 +93,21 @@ class Supervised(pl.LightningModule):
         return any(is_overridden(hook, c, pl.Callback) for hook in hooks for c in callbacks)
 
     def training_step(self, dataloader_iter) -> None:
-        loop = self.trainer.fit_loop.epoch_loop
+        trainer, shared = self.trainer, self.trainer.world_size > 1
+        loop = trainer.fit_loop.epoch_loop
         optimizer, params = self.optimizers().optimizer, list(self.net.parameters())
         first, steps, losses, sizes = loop.global_step, 0, [], []
         deadline = time.perf_counter() + self._slice
         for (x, y), _, _ in dataloader_iter:
             self._set_rates(optimizer, (first + steps) / self.total_steps)
-            loss, recorded = self._losses(x, y)
-            self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
-            losses.append(recorded)
             sizes.append(y.shape[-1])
+            if not sizes[-1]:  # this process has no sample of a small last batch; of no weight, but it takes part
+                x, y = x.new_zeros(2, *x.shape[1:]), y.new_zeros(2)
+            loss, recorded = self._losses(x, y)
+            losses.append(recorded)
+            if shared:  # DDP averages over processes: by this the mean is that over samples
+                loss = loss * (sizes[-1] / trainer.train_dataloader.per_rank)
+            self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
             if len(losses) % self.accumulate and not dataloader_iter.done:
                 continue
             if self.clip:
@@ -171,6 +183,8 @@ class Supervised(pl.LightningModule):
 
     def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
         x, y = batch
+        if not len(y):  # the other processes have the last samples
+            return
         output = self(x)
         self._evaluated[0] += self.loss(output, y).item() * len(y)
         self._evaluated[1] += math.nan if y.is_floating_point() else (self.loss.predict(output) == y).sum().item()

@@ -91,6 +91,8 @@ def test_ranks_share_every_batch_without_loss_or_repetition(size, batch_size, dr
         ]
         given = [samples(rank) for rank in ranks]
         (together,) = {len(rank) for rank in ranks}
+        for shares in zip(*ranks, strict=True):
+            assert {rank.per_rank for rank in ranks} == {sum(len(y) for _, y in shares) / world}
     whole = samples(Loader(split(size), batch_size * world, seed=7, drop_last=drop_last))
     assert {len(batches) for batches in given} == {together} == {len(whole)}
     for k, batch in enumerate(whole):

@@ -176,7 +176,7 @@ def test_stack_resumes_to_the_same_bits(composed, tmp_path, monkeypatch, kind, s
     assert whole.epochs_trained == resumed.epochs_trained == 4 + 2 + 1
 
 
-def test_halved_sweep_that_was_killed_ends_as_the_undisturbed_one(sweep, monkeypatch):
+def test_halved_sweep_that_was_killed_ends_as_the_undisturbed_one(sweep, tmp_path, monkeypatch):
     words = ["optim.lr=0.1,1,2,0.2", "trainer.max_epochs=2", *HALVING]
     undisturbed = sweep("fused", *words)
     write, written = seedbed.fused.sweep.write_metrics, []
@@ -188,7 +188,7 @@ def test_halved_sweep_that_was_killed_ends_as_the_undisturbed_one(sweep, monkeyp
         write(folder, found)
 
     monkeypatch.setattr(seedbed.fused.sweep, "write_metrics", die)
-    folder = undisturbed.with_name("killed")
+    folder = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
         sweep("fused", *words, folder=folder)
     monkeypatch.undo()

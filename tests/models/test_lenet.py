@@ -19,7 +19,7 @@ def test_lenet_is_conv_pool_conv_pool_and_an_mlp():
 def test_batch_norm_takes_the_place_of_the_convolutions_bias():
     net = lenet((3, 28, 28), 10, channels=[16, 32], batch_norm=True)
     kinds = [type(m).__name__ for m in net.children()]
-    assert kinds[:4] == ["Conv2d", "BatchNorm2d", "MaxPool2d", "ReLU"]
+    assert kinds[:4] == ["Conv2d", "MaxPool2d", "BatchNorm2d", "ReLU"]
     assert net[0].bias is None and net[0].weight.shape == (16, 3, 5, 5)
 
 

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from seedbed.check import ConfigError
 from seedbed.data.datamodule import EVAL_BATCH
 from seedbed.data.loader import Loader
 from seedbed.drawing.confusion import confusion
@@ -13,6 +14,7 @@ from seedbed.drawing.digits import class_means, samples, worst_mistakes
 from seedbed.drawing.publish import publish
 from seedbed.drawing.schedule import schedule
 from seedbed.drawing.weights import first_weights
+from seedbed.gan import GAN
 
 
 class Pictures(Callback):
@@ -21,12 +23,15 @@ class Pictures(Callback):
     The first layer's weights, where they are pictures (linear over the pixels, or kernels over 1 or 3 channels), are
     drawn at the start, after each `every` epochs and at the end. Mistakes are those of the last weights on the
     validation set. Data without classes has neither samples nor mistakes. Training gives the same bits as without.
+    Raises ConfigError for a GAN, whose critic knows no classes of digits.
     """
 
     def __init__(self, every: int = 10):
         self.every = every
 
     def on_fit_start(self, trainer, module) -> None:
+        if isinstance(module, GAN):
+            raise ConfigError("callbacks=pictures draws what a classifier sees: callbacks=generated for a GAN")
         if trainer.is_global_zero:
             digits = trainer.datamodule.digits
             if digits.classes:

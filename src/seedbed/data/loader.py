@@ -82,6 +82,12 @@ class Loader:
         whole, rest = divmod(len(self.y), self.batch_size * self.world)
         return whole + (rest > 0 and not self.drop_last)
 
+    @property
+    def per_rank(self) -> float:
+        """Samples that a rank has, on average, of the batch given last."""
+        step = self.batch_size * self.world
+        return min(step, len(self.y) - (self._state["position"] - 1) * step) / self.world
+
     def state_dict(self) -> dict[str, int]:
         return dict(self._state)
 

@@ -13,7 +13,6 @@ from torch.func import vmap
 
 from seedbed.callbacks.checkpoints import merit
 from seedbed.fused.halving import Halving, not_over
-from seedbed.fused.memory import keep_freed_memory
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import StackedOptimizer, stacked
 from seedbed.losses import Loss
@@ -70,9 +69,6 @@ class Stack(Supervised):
         return stacked(self.kind, [self.defaults[i] for i in self.rows], list(self.net.stacked))
 
     # --- training
-
-    def on_fit_start(self) -> None:
-        keep_freed_memory()
 
     def on_train_start(self) -> None:
         super().on_train_start()

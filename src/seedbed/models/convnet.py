@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def require_images(model: str, in_shape: Sequence[int]) -> None:
@@ -27,10 +28,29 @@ def convnet(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class TightConv2d(nn.Conv2d):
+    """A convolution that, where it gives one pixel, multiplies only the part of its kernel that meets the image.
+
+    resnet18 sees digits as one pixel in its last blocks: eight of nine taps there would multiply the padding.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        sides = list(zip(x.shape[-2:], self.kernel_size, self.padding, self.stride, strict=True))
+        one_pixel = all(size + pad <= k <= size + 2 * pad < k + stride for size, k, pad, stride in sides)
+        if not one_pixel or self.groups > 1:
+            return super().forward(x)
+        rows, columns = (slice(pad, pad + size) for size, _, pad, _ in sides)
+        taps = self.weight[..., rows, columns]  # [C_out, C_in, height, width]
+        return F.linear(x.flatten(1), taps.flatten(1), self.bias)[..., None, None]
+
+
 def resnet18(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
     """timm's resnet18, not pretrained (He et al. 2015)."""
     from timm import create_model  # a second of import
 
     require_images("resnet18", in_shape)
     net = create_model("resnet18", pretrained=False, in_chans=in_shape[0], num_classes=num_outputs)
+    for module in net.modules():
+        if type(module) is nn.Conv2d:
+            module.__class__ = TightConv2d  # the same weights, under the same names
     return net.to(memory_format=torch.channels_last)  # half the time of a step on a CPU

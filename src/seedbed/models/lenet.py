@@ -19,7 +19,7 @@ def lenet(
     hidden: Sequence[int] = (256,),
     batch_norm: bool = False,
 ) -> nn.Module:
-    """Per entry of `channels`: convolution, batch norm if wanted, ReLU, 2×2 maximum pool; then an MLP.
+    """Per entry of `channels`: convolution, 2×2 maximum pool, batch norm if wanted, ReLU; then an MLP.
 
     Raises ValueError where there are not as many kernel sizes as channels, or nothing is left of the image.
     Source: LeCun et al. (1998).
@@ -30,10 +30,10 @@ def lenet(
     c_in, *size = in_shape
     blocks: list[nn.Module] = []
     for c_out, kernel in zip(channels, kernel_sizes, strict=True):
-        blocks.append(nn.Conv2d(c_in, c_out, kernel, bias=not batch_norm))
+        blocks += [nn.Conv2d(c_in, c_out, kernel, bias=not batch_norm), nn.MaxPool2d(2)]
         if batch_norm:
             blocks.append(nn.BatchNorm2d(c_out))
-        blocks += [nn.MaxPool2d(2), nn.ReLU()]  # ReLU and maximum commute: a quarter of the ReLUs
+        blocks.append(nn.ReLU())  # ReLU and maximum commute: what follows the pool has a quarter of the pixels
         c_in, size = c_out, [(s - kernel + 1) // 2 for s in size]
     if min(size) < 1:
         raise ValueError(f"kernel_sizes={list(kernel_sizes)}: nothing is left of an image of {list(in_shape[1:])}")

@@ -1,4 +1,4 @@
-"""Memory of a stack: malloc takes fresh pages for tensors of its size, each time, and that costs a tenth of a step."""
+"""Memory of training: malloc takes fresh pages for large tensors, each time, and that costs a tenth of a step."""
 
 from __future__ import annotations
 
