@@ -15,7 +15,7 @@ import torch
 import seedbed.fused.sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = ["optim.lr=0.1,-1", "seed=0,1", "trainer.max_epochs=1"]
+WORDS = ["optim.lr=0.1,-1", "trainer.max_epochs=1"]  # one that trains and one that fails
 SUBMITIT = "hydra_plugins.hydra_submitit_launcher"
 PLUGINS = {"joblib": "hydra_plugins.hydra_joblib_launcher", "submitit_local": SUBMITIT, "submitit_slurm": SUBMITIT}
 PLUGINS["fused_joblib"] = PLUGINS["joblib"]
@@ -59,15 +59,15 @@ def test_jobs_of_other_processes_give_the_bits_of_the_basic_launcher_with_a_thre
     workers(launcher)
     threads = ["+callbacks.threads._target_=test_launchers.Threads", f"+callbacks.threads.path={tmp_path}/threads"]
     folders = [sweep(name, *WORDS, *threads, code=1) for name in ("basic", launcher)]
-    assert results(folders[0]) == results(folders[1]) and len(results(folders[0])) == 4
+    assert results(folders[0]) == results(folders[1]) and len(results(folders[0])) == 2
     assert (folders[0] / "summary.csv").read_bytes() == (folders[1] / "summary.csv").read_bytes()
     lines = [line.split() for line in (tmp_path / "threads").read_text().splitlines()]
-    assert [threads for pid, threads in lines if int(pid) != os.getpid()] == ["1", "1"]
+    assert [threads for pid, threads in lines if int(pid) != os.getpid()] == ["1"]
 
 
 def test_stacks_of_other_processes_give_the_bits_of_the_fused_launcher(sweep, workers):
     workers("fused_joblib")
-    words = [*WORDS, "hydra.launcher.max_stack=2", "model=linear,mlp"]
+    words = [*WORDS, "seed=0,1", "hydra.launcher.max_stack=2", "model=linear,mlp"]
     folders = [sweep(name, *words, code=1) for name in ("fused", "fused_joblib")]
     assert results(folders[0]) == results(folders[1]) and len(results(folders[0])) == 8
     assert "one of 2 runs of a stack" in (folders[1] / "0/train.log").read_text()
