@@ -57,6 +57,12 @@ class Run:
 
 
 @pytest.fixture(scope="session")
+def left_in():
+    """left_in(folder) → what a run of another process left there."""
+    return lambda folder: Run({}, None, None, None, folder)
+
+
+@pytest.fixture(scope="session")
 def composed():
     """Compose a config in process: composed("optim.lr=1", …) → (config, group choices)."""
     from hydra import compose, initialize_config_dir

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Run
 
 import seedbed.fused.sweep
 from seedbed.manifest import Manifest, Refused
@@ -240,7 +239,7 @@ def test_run_killed_before_its_metrics_were_written_gives_the_same(fit, tmp_path
 
 
 @pytest.mark.parametrize("launcher", ["basic", "fused"])
-def test_hparams_have_equal_keys_and_kinds_across_a_sweep(sweep, launcher):
+def test_hparams_have_equal_keys_and_kinds_across_a_sweep(sweep, launcher, left_in):
     # devices is a number and a word, dropout is a key of mlp alone
     words = [
         "model=mlp,linear",
@@ -250,7 +249,7 @@ def test_hparams_have_equal_keys_and_kinds_across_a_sweep(sweep, launcher):
         "trainer.max_epochs=1",
     ]
     folder = sweep(launcher, *words)
-    records = [Run({}, None, None, None, folder / str(job)).hparams() for job in range(16)]
+    records = [left_in(folder / str(job)).hparams() for job in range(16)]
     kinds = [{key: type(value) for key, value in record["hparams"].items()} for record in records]
     assert all(found == kinds[0] for found in kinds) and kinds[0]["optim.lr"] is kinds[0]["seed"] is float
     assert kinds[0]["trainer.devices"] is kinds[0]["model.dropout"] is kinds[0]["trainer.gradient_clip_val"] is str
@@ -258,7 +257,7 @@ def test_hparams_have_equal_keys_and_kinds_across_a_sweep(sweep, launcher):
     for job, record in enumerate(records):
         told = metrics(folder / str(job))
         assert {"val/accuracy", "val/loss", "train/loss"} <= set(record["metrics"])
-        (point,) = Run({}, None, None, None, folder / str(job)).curve("val/accuracy")
+        (point,) = left_in(folder / str(job)).curve("val/accuracy")
         assert point == pytest.approx(told["val/accuracy"], abs=1e-6)
 
 
