@@ -33,7 +33,7 @@ class Preflight(Callback):
         with open_dict(config):
             job = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         try:
-            if config.resume is not None:
+            if config.get("resume") is not None:  # a study has no such key
                 raise ConfigError("resume: of a sweep (-m); a single run goes on with ckpt_path=…")
             for key in sorted(OmegaConf.missing_keys(job)):
                 raise ConfigError(f"{key}: must be given, as {key}=…")
