@@ -205,10 +205,16 @@ def test_single_run_leaves_one_folder_and_the_accuracy_of_one_process(environmen
     assert living(environment) == []
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
-def test_sweep_leaves_a_result_a_job(environment, strategy):
+@pytest.mark.parametrize(("strategy", "launcher"), [("ddp", "basic"), ("ddp_spawn", "basic"), ("ddp", "fused")])
+def test_sweep_leaves_a_result_a_job(environment, strategy, launcher):
     words = [f"trainer.strategy={strategy}", "trainer.max_epochs=1", "seed=0,1", f"hydra.sweep.dir={environment}/sweep"]
-    done = subprocess.run(command("-m", *words), cwd=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command("hydra.mode=MULTIRUN", f"hydra/launcher={launcher}", *words),
+        cwd=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr
     sweep = environment / "sweep"
     assert {path.name for path in environment.iterdir()} == {"sweep"}

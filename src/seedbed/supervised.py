@@ -122,6 +122,8 @@ class Supervised(pl.LightningModule):
         rows = torch.tensor(sizes, dtype=torch.float64)
         each = torch.stack(losses).cpu().double()  # [S] or, of a stack, [S, M]
         weighted = each * rows.view(-1, *[1] * (each.dim() - 1))
+        if shared:  # at each call, and not once an epoch: a checkpoint holds the first process's sums alone
+            weighted, rows = self._summed(torch.stack([weighted, rows]))
         # in the order of the steps: the sum's last bit must not depend on where a slice ended
         self._trained[0] = torch.cat([self._trained[:1], weighted]).cumsum(0)[-1]
         self._trained[1] += rows.sum()
@@ -156,7 +158,7 @@ class Supervised(pl.LightningModule):
         loop.manual_optimization.optim_step_progress.increment_by(steps - counted)
 
     def on_train_epoch_end(self) -> None:
-        loss, samples = self._summed(self._trained)
+        loss, samples = self._trained
         self._trained = self._zeros(2)
         self._log({"train/loss": loss / samples, "lr": self._rates()})
         self._stop_if_diverged()
