@@ -1,0 +1,93 @@
+"""How both sides of a comparison are timed and shown."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningDataModule, LightningModule
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def alternate(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each side, round by round; one uncounted round first."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for r in range(rounds + 1):
+        for name, side in sides.items():
+            seconds = side()
+            if r:
+                times[name].append(seconds)
+    return times
+
+
+def ratio(reference: Sequence[float], ours: Sequence[float]) -> float:
+    """Median over the rounds of ours / reference."""
+    return median(b / a for a, b in zip(reference, ours, strict=True))
+
+
+def print_header(title: str, reference: str, ours: str, unit: str) -> None:
+    print(f"{title:<28} {reference:>9} {ours:>9} {'ratio':>7}  {'from–to':>11}   goal   ({unit})", flush=True)
+
+
+def print_row(title: str, reference: Sequence[float], ours: Sequence[float], goal: str, scale: float = 1.0) -> None:
+    """Medians of both sides, in seconds · scale, and the median and range of ours / reference."""
+    ratios = [b / a for a, b in zip(reference, ours, strict=True)]
+    spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
+    cells = f"{median(reference) * scale:9.1f} {median(ours) * scale:9.1f} {median(ratios):7.2f}  {spread:>11}"
+    print(f"{title:<28} {cells}   {goal}", flush=True)
+
+
+def command_seconds(*words: str) -> float:
+    """Seconds of `python …`."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+    return time.perf_counter() - begin
+
+
+def train_seconds(*words: str) -> float:
+    """Seconds of `python train.py …`, whose folder is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        return command_seconds("train.py", *words, f"hydra.sweep.dir={folder}/sweep", f"hydra.run.dir={folder}/run")
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", [*overrides, "trainer.accelerator=cpu"]), resolve=True)
+
+
+def fit_seconds(config: dict[str, Any], module: LightningModule, data: LightningDataModule, members: int = 1) -> float:
+    """Seconds from the first step to the last, with what train.py has: checkpoints, progress bar, TensorBoard.
+
+    members: of a stack, whose event files are written after training.
+    """
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    from seedbed.build import build_trainer
+    from seedbed.callbacks.checkpoints import Checkpoints
+    from seedbed.callbacks.progress import RunProgress
+    from seedbed.fused.checkpoints import StackCheckpoints
+    from seedbed.run_logger import RunLogger
+
+    times: list[float] = []
+    clock = LambdaCallback(
+        on_train_start=lambda *_: times.append(time.perf_counter()),
+        on_train_end=lambda *_: times.append(time.perf_counter()),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = StackCheckpoints(folder) if members > 1 else Checkpoints(Path(folder) / "checkpoints")
+        logger = RunLogger(folder) if members == 1 else False
+        build_trainer(config, logger, [checkpoints, RunProgress(), clock]).fit(module, data)
+        if logger:
+            logger.close()
+    return times[1] - times[0]
