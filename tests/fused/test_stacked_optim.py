@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seedbed.fused import optim
+from seedbed.fused import stacked_optimizer
 from seedbed.fused.optim import StackedAdam, StackedSGD, stacked
 from seedbed.optim import BasicOptim
 
@@ -177,7 +177,7 @@ def test_member_equals_its_run_of_100_steps_with_a_schedule(kind, seed):
 @each_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_member_equals_its_run_when_the_stack_is_updated_in_pieces(kind, dtype, monkeypatch):
-    monkeypatch.setitem(optim.PIECE, "cpu", 40)  # some parameters in several pieces, some together in one
+    monkeypatch.setitem(stacked_optimizer.PIECE, "cpu", 40)  # some parameters in several pieces, some together in one
     twins = Twins(kind, shapes=[(2, 5, 3), (), (4,), (2,)], dtype=dtype)
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):

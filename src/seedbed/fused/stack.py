@@ -14,7 +14,8 @@ from torch.func import vmap
 from seedbed.callbacks.checkpoints import merit
 from seedbed.fused.halving import Halving, not_over
 from seedbed.fused.net import StackedNet
-from seedbed.fused.optim import StackedOptimizer, stacked
+from seedbed.fused.optim import stacked
+from seedbed.fused.stacked_optimizer import StackedOptimizer
 from seedbed.losses import Loss
 from seedbed.schedules import Schedule
 from seedbed.supervised import Supervised
