@@ -8,31 +8,22 @@ that config, and its .hydra/*.yaml are those texts, with the slots filled. What 
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import json
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType, ValueType
-from omegaconf import DictConfig, OmegaConf, SCMode, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
-PREFIX = "slot_7d1f0c93b5e64a_"
-SLOT = re.compile(PREFIX + r"(\w+?)_")
-# interpolations that give the same with a slot in place of a value; a resolver might look into its arguments
-EASY = re.compile(r"\$\{(?:(?:now|oc\.env):[^${}]*|[\w.\-\[\]]+)\}")
+from hydra_plugins._seedbed_template import Override, Template, fill, slot_name
 
 
 @dataclass
@@ -44,14 +35,14 @@ class QuickJob:
     config: dict[str, Any]
     choices: dict[str, str | None]
     folder: Path
-    template: _Template = field(repr=False)
+    template: Template = field(repr=False)
     values: dict[str, Any] = field(repr=False)
 
     def unresolved(self) -> tuple[dict[str, Any], dict[str, Any], str]:
         """(config without its hydra node, that node, what names the node: equal for all jobs but a few structures)"""
         raw = self.template.raw
-        config = _fill({key: value for key, value in raw.items() if key != "hydra"}, self.values)
-        return config, _fill(raw["hydra"], self.values), self.template.hydra_name
+        config = fill({key: value for key, value in raw.items() if key != "hydra"}, self.values)
+        return config, fill(raw["hydra"], self.values), self.template.hydra_name
 
 
 def write_hydra_folder(job: QuickJob) -> None:
@@ -97,12 +88,12 @@ class QuickLoader:
         config, values["folder"] = template.evaluate(values)
         return QuickJob(num, list(overrides), config, dict(template.choices), Path(values["folder"]), template, values)
 
-    def _read(self, master: DictConfig, lines: Sequence[str]) -> tuple[_Template, list[_Override]]:
+    def _read(self, master: DictConfig, lines: Sequence[str]) -> tuple[Template, list[Override]]:
         if master is not self._master:
             name, of_hydra = master.hydra.job.config_name, list(master.hydra.overrides.hydra)
             self._groups = set(self.loader.get_group_options("", ObjectType.GROUP, name, of_hydra))
-            self._overrides: dict[str, _Override] = {}
-            self._templates: dict[tuple, _Template | None] = {}  # None: Hydra composes each job of this structure
+            self._overrides: dict[str, Override] = {}
+            self._templates: dict[tuple, Template | None] = {}  # None: Hydra composes each job of this structure
             self._master = master
         for line in lines:
             if line not in self._overrides:
@@ -113,7 +104,7 @@ class QuickLoader:
             self._templates[structure] = self._with_slots(read)
         return self._templates[structure] or self._compose(lines), read
 
-    def _parse(self, line: str) -> _Override:
+    def _parse(self, line: str) -> Override:
         (o,) = self._parser.parse_overrides([line])
         key, value = o.key_or_group, o.value()
         changes_value = o.type is OverrideType.CHANGE and o.value_type is ValueType.ELEMENT and _is_plain(value)
@@ -121,130 +112,21 @@ class QuickLoader:
         kind = ""
         if changes_value and not is_group and not o.is_hydra_override():
             kind = "list" if isinstance(value, list) else "value"
-        return _Override(line, key, value, kind, o.is_hydra_override())
+        return Override(line, key, value, kind, o.is_hydra_override())
 
-    def _with_slots(self, read: Sequence[_Override]) -> _Template | None:
+    def _with_slots(self, read: Sequence[Override]) -> Template | None:
         # Hydra merges a list, and not a value, into what is there: a list's slot is a list, until _unwrap
         forms = {"": "{o.line}", "value": "{o.key}={slot}", "list": "{o.key}=[{slot}]"}
         try:
-            template = self._compose([forms[o.kind].format(o=o, slot=_slot(o.slot(i))) for i, o in enumerate(read)])
+            template = self._compose([forms[o.kind].format(o=o, slot=slot_name(o.slot(i))) for i, o in enumerate(read)])
         except Exception:  # Hydra will say it in terms of the job's own values
             return None
         # of equal keys the last wins; a slot lost in another way had a key inside another's value
         expected = {o.key: o.slot(i) for i, o in enumerate(read) if o.kind}
         return template if not template.typed and template.slots.issuperset(expected.values()) else None
 
-    def _compose(self, lines: Sequence[str]) -> _Template:
-        return _Template(self.loader.load_sweep_config(self._master, list(lines)))
-
-
-class _Override(NamedTuple):
-    """An override as Hydra reads it; `kind` is "value" or "list" for one that a slot can take, else ""."""
-
-    line: str
-    key: str
-    value: Any
-    kind: str
-    is_hydra: bool
-
-    def slot(self, position: int) -> str:
-        return f"{self.kind}{position}"
-
-
-class _Template:
-    """A composed config, its slots and its texts."""
-
-    def __init__(self, cfg: DictConfig) -> None:
-        self.cfg = cfg
-        self.typed = _is_typed(cfg)
-        self.raw = raw = _unwrap(OmegaConf.to_container(cfg))
-        hydra = raw["hydra"]
-        self.choices = hydra["runtime"]["choices"]
-        self.output_subdir = hydra["output_subdir"]
-        hydra["job"] |= {"num": _slot("num"), "id": _slot("id"), "override_dirname": _slot("dirname")}
-        hydra["runtime"]["output_dir"] = _slot("folder")
-        hydra["overrides"]["task"] = _slot("task")
-        self.hydra_name = hashlib.md5(repr({**hydra, "runtime": None}).encode()).hexdigest()
-        strings = [leaf for leaf in _leaves(raw) if isinstance(leaf, str)]
-        self.slots = {name for text in strings for name in SLOT.findall(text)}
-        task_config = {key: value for key, value in raw.items() if key != "hydra"}
-        texts = {"config.yaml": task_config, "hydra.yaml": {"hydra": hydra}}
-        self.texts = {name: SLOT.split(OmegaConf.to_yaml(content)) for name, content in texts.items()}
-        self.texts["overrides.yaml"] = ["", "task", "\n"]
-        self.resolved = None  # then it is done job by job
-        if not self.typed and not any("${" in EASY.sub("", text) for text in strings):
-            with suppress(OmegaConfBaseException):
-                self.resolved = _resolve(self._untyped(raw))
-
-    def evaluate(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-        """(a job's resolved config, its absolute folder)"""
-        if self.resolved and "${" not in values["dirname"]:
-            config, folder = _fill(self.resolved, values)
-        else:
-            cfg = self.cfg if self.typed else self._untyped(_fill(self.raw, values))
-            with open_dict(cfg):
-                cfg.hydra.job.num, cfg.hydra.job.id = values["num"], values["id"]
-            config, folder = _resolve(cfg)
-        return config, os.path.abspath(os.path.join(*map(str, folder)))
-
-    def dirname(self, task: Sequence[_Override]) -> str:
-        how = self.raw["hydra"]["job"]["config"]["override_dirname"]
-        lines = sorted(o.line for o in task if o.key not in how["exclude_keys"])
-        return re.sub("=", how["kv_sep"], how["item_sep"].join(lines))
-
-    def _untyped(self, content: Any) -> DictConfig:
-        cfg = OmegaConf.create(content)
-        OmegaConf.copy_cache(from_config=self.cfg, to_config=cfg)  # ${now:…} is the sweep's
-        return cfg
-
-
-def _resolve(cfg: DictConfig) -> tuple[dict[str, Any], list[str]]:
-    """(the plain config, [sweep.dir, sweep.subdir]) as hydra.core.utils.run_job evaluates them."""
-    before, HydraConfig.instance().cfg = HydraConfig.instance().cfg, cfg  # for ${hydra:…}
-    try:
-        folder = [str(OmegaConf.select(cfg, key)) for key in ("hydra.sweep.dir", "hydra.sweep.subdir")]
-        with open_dict(cfg):
-            cfg.hydra.runtime.output_dir = os.path.abspath(os.path.join(*folder))
-        task_config = copy.deepcopy(cfg)  # a masked_copy would lose its types
-        with read_write(task_config), open_dict(task_config):
-            del task_config["hydra"]
-        return OmegaConf.to_container(task_config, resolve=True), folder
-    finally:
-        HydraConfig.instance().cfg = before
-
-
-def _slot(name: str) -> str:
-    return f"{PREFIX}{name}_"
-
-
-def _fill(node: Any, values: Mapping[str, Any]) -> Any:
-    """A deep copy with values for slots; a slot inside a longer string becomes text, as in OmegaConf."""
-    if isinstance(node, dict):
-        return {key: _fill(child, values) for key, child in node.items()}
-    if isinstance(node, list | tuple):
-        return [_fill(child, values) for child in node]
-    if not isinstance(node, str) or PREFIX not in node:
-        return node
-    whole = SLOT.fullmatch(node)
-    return copy.deepcopy(values[whole[1]]) if whole else SLOT.sub(lambda slot: str(values[slot[1]]), node)
-
-
-def _unwrap(node: Any) -> Any:
-    """The slots of lists in place of the lists that hold them."""
-    if isinstance(node, dict):
-        return {key: _unwrap(child) for key, child in node.items()}
-    if isinstance(node, list):
-        is_slot = len(node) == 1 and str(node[0]).startswith(_slot("list")[:-1])
-        return node[0] if is_slot else [_unwrap(child) for child in node]
-    return node
-
-
-def _leaves(node: Any) -> Iterator[Any]:
-    if isinstance(node, dict | list):
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from _leaves(child)
-    else:
-        yield node
+    def _compose(self, lines: Sequence[str]) -> Template:
+        return Template(self.loader.load_sweep_config(self._master, list(lines)))
 
 
 def _is_plain(value: Any) -> bool:
@@ -252,12 +134,6 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_plain, value))
     return not isinstance(value, dict) and not (isinstance(value, str) and ("${" in value or value == "???"))
-
-
-def _is_typed(cfg: DictConfig) -> bool:
-    """Whether the config, besides the hydra node, has a schema, which converts and refuses values."""
-    shown = OmegaConf.to_container(cfg, structured_config_mode=SCMode.DICT_CONFIG)
-    return OmegaConf.is_config(shown) or any(map(OmegaConf.is_config, _leaves({**shown, "hydra": None})))
 
 
 def _yaml(value: Any) -> str:
