@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from seedbed.summary import Job, best_table, combinations, interval, read, swept, t_quantile, write
+from seedbed.intervals import interval, t_quantile
+from seedbed.summary import best_table, combinations, swept, write
+from seedbed.sweep_jobs import Job, read
 
 ROOT = Path(__file__).resolve().parents[1]
 

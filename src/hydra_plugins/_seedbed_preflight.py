@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seedbed import summary
 from seedbed.check import CONTROL, RULES, ConfigError, check
 from seedbed.manifest import Refused, latest
+from seedbed.sweep_jobs import read
 
 log = logging.getLogger("seedbed")
 
@@ -74,7 +75,7 @@ class Preflight(Callback):
 
 def finish(sweep: Path) -> bool:
     """summary.csv and summary.md, and for the terminal the ten best jobs and those that failed; whether any has."""
-    jobs = summary.read(sweep)
+    jobs = read(sweep)
     summary.write(sweep, jobs)
     failed = summary.failures(jobs)
     log.info(

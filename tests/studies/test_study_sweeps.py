@@ -12,7 +12,7 @@ from seedbed.studies import sweeps
 from seedbed.studies.depth import depth
 from seedbed.studies.init import init
 from seedbed.studies.loss import loss
-from seedbed.summary import Job
+from seedbed.sweep_jobs import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 

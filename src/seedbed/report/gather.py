@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from seedbed.summary import SEEDS, YAML, Job, read
+from seedbed.summary import SEEDS
+from seedbed.sweep_jobs import YAML, Job, read
 
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 

@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seedbed import summary
 from seedbed.build import Parts, build_data
 from seedbed.check import ConfigError, check
 from seedbed.data.datamodule import DigitsModule
 from seedbed.supervised import Supervised
+from seedbed.sweep_jobs import Job, read
 
 log = logging.getLogger("seedbed")
 
@@ -38,7 +38,7 @@ class Lab:
         data = self._data(json.dumps(config["data"]))
         return self._parts.module(config, data), data
 
-    def sweep(self, words: Sequence[str]) -> list[summary.Job]:
+    def sweep(self, words: Sequence[str]) -> list[Job]:
         """The jobs of `train.py -m`, trained by the fused launcher; a failed one is among them, without metrics.
 
         Raises ConfigError if no job began.
@@ -46,6 +46,6 @@ class Lab:
         words = ["-m", "hydra/launcher=fused", *words, f"hydra.sweep.dir='{self.runs}'"]
         log.info("python train.py %s\n", shlex.join(words))
         subprocess.run([sys.executable, str(self.train), *words], check=False)
-        if not self.runs.is_dir() or not (jobs := summary.read(self.runs)):
+        if not self.runs.is_dir() or not (jobs := read(self.runs)):
             raise ConfigError("the study's sweep has trained nothing: its message stands above")
         return jobs

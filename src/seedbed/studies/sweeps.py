@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from seedbed.summary import Job, interval
+from seedbed.intervals import interval
+from seedbed.sweep_jobs import Job
 
 
 def seeds_word(seeds: int) -> str:
