@@ -147,3 +147,26 @@ def sweep(tmp_path_factory):
         return folder
 
     return run
+
+
+@pytest.fixture
+def killed_sweep(sweep, tmp_path, monkeypatch):
+    """killed_sweep("fused", "optim.lr=0.1,1", …) → the folder of a sweep killed when a stack had written two jobs."""
+    import seedbed.fused.sweep
+
+    def run(launcher: str, *overrides: str) -> Path:
+        write, written = seedbed.fused.sweep.write_metrics, []
+
+        def die(folder, found):
+            if len(written) == 2:
+                raise KeyboardInterrupt
+            written.append(folder)
+            write(folder, found)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(seedbed.fused.sweep, "write_metrics", die)
+            with pytest.raises(KeyboardInterrupt):
+                sweep(launcher, *overrides, folder=tmp_path / "killed")
+        return tmp_path / "killed"
+
+    return run

@@ -91,23 +91,11 @@ def test_jobs_of_a_stack_that_fails_in_a_worker_run_alone_there(sweep, workers, 
     assert results(fused) == results(sweep("basic", *words))
 
 
-def test_stack_that_is_killed_in_a_worker_goes_on_there(sweep, workers, monkeypatch):
+def test_stack_that_is_killed_in_a_worker_goes_on_there(sweep, killed_sweep, workers):
     workers("fused_joblib")
     words = [HERE, "seed=0,1,2,3", "trainer.max_epochs=2"]
     undisturbed = sweep("fused_joblib", *words)
-    write, written = seedbed.fused.sweep.write_metrics, []
-
-    def die(folder, found):
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        written.append(folder)
-        write(folder, found)
-
-    monkeypatch.setattr(seedbed.fused.sweep, "write_metrics", die)
-    folder = undisturbed.with_name("killed_in_a_worker")
-    with pytest.raises(KeyboardInterrupt):
-        sweep("fused_joblib", *words, folder=folder)
-    monkeypatch.undo()
+    folder = killed_sweep("fused_joblib", *words)
     assert len(results(folder)) == 2
     gc.collect()  # the sweep's lock, which a process would have taken with it
     sweep("fused_joblib", *words, folder=folder)

@@ -43,21 +43,9 @@ def test_sweep_runs_only_what_is_not_done(sweep, launcher):
     assert "num: 1\n" in hydra[0] and "num: 2\n" in hydra[1]
 
 
-def test_stack_killed_while_it_wrote_its_members_writes_the_others(sweep, monkeypatch):
+def test_stack_killed_while_it_wrote_its_members_writes_the_others(sweep, killed_sweep):
     undisturbed = sweep("fused", *WORDS)
-    write, written = seedbed.fused.sweep.write_metrics, []
-
-    def die(folder, found):
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        written.append(folder)
-        write(folder, found)
-
-    monkeypatch.setattr(seedbed.fused.sweep, "write_metrics", die)
-    folder = undisturbed.with_name("killed")
-    with pytest.raises(KeyboardInterrupt):
-        sweep("fused", *WORDS, folder=folder)
-    monkeypatch.undo()
+    folder = killed_sweep("fused", *WORDS)
     before = stats(folder)
     assert len(before) == 2 and (folder / ".stacks").exists()
     sweep("fused", *WORDS, folder=folder)

@@ -42,14 +42,12 @@ class StackTask:
         from seedbed.manifest import result
 
         hydra, stack = HydraConfig.get(), json.loads(cfg.stack)
-        sweep, folder = Path(hydra.sweep.dir), Path(hydra.runtime.output_dir)
-        jobs = {n: FusedJob(config, sweep / path, hparams) for n, config, path, hparams in stack["jobs"]}
+        root, folder = Path(hydra.sweep.dir), Path(hydra.runtime.output_dir)
+        jobs = {n: FusedJob(config, root / path, hparams) for n, config, path, hparams in stack["jobs"]}
         with only_one(folder):
             if any(result(job.folder) is None for job in jobs.values()):
-                for _ in FusedSweep(jobs, folder.parent, None, stack["halving"]).train(
-                    StackPlan(list(jobs), stack["groups"])
-                ):
-                    pass
+                sweep = FusedSweep(jobs, folder.parent, None, stack["halving"])
+                list(sweep.train(StackPlan(list(jobs), stack["groups"])))
         return None
 
 

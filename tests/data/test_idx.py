@@ -255,7 +255,7 @@ def test_of_processes_that_want_a_set_at_once_one_fetches_it(monkeypatch, tmp_pa
             self.wfile.write(packed[self.path])
 
         def log_message(self, *words):
-            pass
+            """Not a line on the terminal for each request."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     monkeypatch.setenv("no_proxy", "127.0.0.1")

@@ -176,22 +176,10 @@ def test_stack_resumes_to_the_same_bits(composed, tmp_path, monkeypatch, kind, s
     assert whole.epochs_trained == resumed.epochs_trained == 4 + 2 + 1
 
 
-def test_halved_sweep_that_was_killed_ends_as_the_undisturbed_one(sweep, tmp_path, monkeypatch):
+def test_halved_sweep_that_was_killed_ends_as_the_undisturbed_one(sweep, killed_sweep):
     words = ["optim.lr=0.1,1,2,0.2", "trainer.max_epochs=2", *HALVING]
     undisturbed = sweep("fused", *words)
-    write, written = seedbed.fused.sweep.write_metrics, []
-
-    def die(folder, found):
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        written.append(folder)
-        write(folder, found)
-
-    monkeypatch.setattr(seedbed.fused.sweep, "write_metrics", die)
-    folder = tmp_path / "killed"
-    with pytest.raises(KeyboardInterrupt):
-        sweep("fused", *words, folder=folder)
-    monkeypatch.undo()
+    folder = killed_sweep("fused", *words)
     sweep("fused", *words, folder=folder)
     assert (folder / "summary.csv").read_bytes() == (undisturbed / "summary.csv").read_bytes()
     a, b = ([{k: v for k, v in m.items() if k != "fit_seconds"} for m in metrics(f)] for f in (folder, undisturbed))
