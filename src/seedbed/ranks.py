@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from multiprocessing import parent_process
+from threading import Thread
 from typing import Any
 
 from seedbed.check import ConfigError
@@ -59,6 +61,8 @@ def _for_strategy(config: Config, strategy: str) -> dict[str, Any]:
 
 def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], config: Config, rest: tuple) -> None:
     """The life of one process."""
+    # torch asks for a SIGINT at the parent's death, which a command started in the background ignores
+    Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= {**place, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}  # before Lightning is imported, which asks
     import torch
 
@@ -71,3 +75,8 @@ def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], 
         raise
     if rank == 0:
         answers.put(result)
+
+
+def _end_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)
