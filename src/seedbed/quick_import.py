@@ -1,22 +1,23 @@
-"""Import torch and Lightning in half the time.
+"""Import torch and Lightning in a third of the time.
 
-Of what `import lightning` brings along, a run uses next to nothing of two packages: torch's compiler, whose class
-Lightning knows to tell compiled modules from others and whose `disable` and `graph_break` torch's optimisers call, and
-torchmetrics, whose hundred metrics bring torchvision, scipy and the compiler again. Until something else of theirs is
-asked for, a `Late` module with these few names stands in the place of each.
+Of what `import lightning` brings along, a run uses next to nothing: torch's compiler, whose class Lightning knows to
+tell compiled modules from others and whose `disable` and `graph_break` torch's optimisers call; torchmetrics, whose
+hundred metrics bring torchvision, scipy and the compiler again, and whose plots matplotlib; a counter of operations,
+which brings triton. Until something else of theirs is asked for, a `Late` module with these few names stands in the
+place of each.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -37,11 +38,20 @@ def import_torch() -> None:
     Late(COMPILER, OptimizedModule=lambda: _OptimizedModule, disable=lambda: _disable, graph_break=lambda: _graph_break)
     sys.meta_path.insert(0, _Submodules())
     Late(
+        "torch.utils.flop_counter", FlopCounterMode=lambda: _when_called("torch.utils.flop_counter", "FlopCounterMode")
+    )
+    Late(
         "torchmetrics",
         __version__=lambda: import_module("torchmetrics.__about__").__version__,
         Metric=lambda: _torchmetrics("metric").Metric,
         MetricCollection=lambda: _torchmetrics("collections").MetricCollection,
         _logger=lambda: logging.getLogger("torchmetrics"),
+    )
+    Late(
+        "torchmetrics.utilities.plot",
+        _AX_TYPE=lambda: object,  # as it has them itself where there is no matplotlib
+        _PLOT_OUT_TYPE=lambda: object,
+        plot_single_or_multi_val=lambda: _when_called("torchmetrics.utilities.plot", "plot_single_or_multi_val"),
     )
     import lightning.pytorch  # noqa: F401
 
@@ -49,14 +59,17 @@ def import_torch() -> None:
 
 
 class Late(ModuleType):
-    """A package that is executed when a name is asked for that is none of `early`; until then it has those."""
+    """A module that is executed when a name is asked for that is none of `early`; until then it has those."""
 
     def __init__(self, name: str, **early: Callable[[], Any]):
         super().__init__(name)
-        self.__spec__ = find_spec(name)
+        root, *rest = name.split(".")
+        folders = [os.path.join(path, *rest[:-1]) for path in sys.modules[root].__path__] if rest else None
+        self.__spec__ = PathFinder.find_spec(name, folders)  # unlike importlib.util.find_spec, imports no parent
         self.__loader__, self.__file__ = self.__spec__.loader, self.__spec__.origin
-        self.__path__ = self.__spec__.submodule_search_locations
-        self.__package__ = name
+        self.__package__ = self.__spec__.parent
+        if self.__spec__.submodule_search_locations:
+            self.__path__ = self.__spec__.submodule_search_locations
         self.__dict__["_early"] = early
         sys.modules[name] = self
 
@@ -71,6 +84,15 @@ class Late(ModuleType):
     def execute(self) -> None:
         self.__class__ = ModuleType
         self.__loader__.exec_module(self)
+
+
+def _when_called(module: str, name: str) -> Callable:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _is_late(module):
+            sys.modules[module].execute()
+        return getattr(sys.modules[module], name)(*args, **kwargs)
+
+    return call
 
 
 def _torchmetrics(submodule: str) -> ModuleType:
