@@ -62,16 +62,19 @@ class FusedSweep:
     ):
         self.jobs, self.scratch, self.max_stack, self.halving = jobs, scratch, max_stack, halving
         self.parts = Parts()
+        self._why_alone: dict[torch.optim.Optimizer, str | None] = {}
         self.data: dict[str, DigitsModule] = {}  # data node → the set in memory, loaded once
 
     def why_alone(self, number: int) -> str | None:
         """What its optimiser has that a stack's arithmetic does not; None if it can be stacked."""
-        try:
-            optimizer = self.parts.optimizer(self.jobs[number].config)
-            stacked(type(optimizer), [optimizer.defaults], [torch.empty(1, 1)])
-            return None
-        except TypeError as error:
-            return str(error)
+        optimizer = self.parts.optimizer(self.jobs[number].config)
+        if optimizer not in self._why_alone:  # many jobs share one
+            try:
+                stacked(type(optimizer), [optimizer.defaults], [torch.empty(1, 1)])
+                self._why_alone[optimizer] = None
+            except TypeError as error:
+                self._why_alone[optimizer] = str(error)
+        return self._why_alone[optimizer]
 
     def stacks(self, most: int | None = None, only: Sequence[int] | None = None) -> list[StackPlan]:
         jobs = self.jobs if only is None else {n: self.jobs[n] for n in only}
