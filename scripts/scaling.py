@@ -35,7 +35,7 @@ def timed(owner: object, name: str, part: str) -> None:
 
 
 def watch() -> None:
-    from hydra_plugins import _seedbed_compose, _seedbed_frozen, _seedbed_launch
+    from hydra_plugins import _seedbed_compose, _seedbed_frozen, _seedbed_launch, _seedbed_preflight
     from seedbed import manifest, summary
     from seedbed.fused import checkpoints, stack, sweep
 
@@ -47,7 +47,7 @@ def watch() -> None:
     timed(checkpoints.MemberCheckpoints, "write", "checkpoints/last.ckpt and best.ckpt")
     timed(sweep, "write_events", "event file")
     timed(sweep, "write_metrics", "metrics.json")
-    timed(summary, "read", "summary, read")
+    timed(_seedbed_preflight, "read", "summary, read")
     timed(summary, "write", "summary, written")
 
 
