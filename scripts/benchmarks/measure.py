@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import subprocess
 import sys
@@ -47,21 +48,22 @@ def print_row(title: str, reference: Sequence[float], ours: Sequence[float], goa
     print(f"{title:<28} {cells}   {goal}", flush=True)
 
 
-def command_seconds(*words: str) -> float:
+def command_seconds(*words: str, **environment: str) -> float:
     """Seconds of `python …`."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True, env=os.environ | environment)
     return time.perf_counter() - begin
 
 
-def train_seconds(*words: str) -> float:
+def train_seconds(*words: str, **environment: str) -> float:
     """Seconds of `python train.py …`, whose folder is thrown away in the end.
 
     Not at once: ext4 looks for new inodes behind all that were deleted in the last minute, file by file.
     """
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
-    return command_seconds("train.py", *words, f"hydra.sweep.dir={folder}/sweep", f"hydra.run.dir={folder}/run")
+    folders = f"hydra.sweep.dir={folder}/sweep", f"hydra.run.dir={folder}/run"
+    return command_seconds("train.py", *words, *folders, **environment)
 
 
 def composed(*overrides: str) -> dict[str, Any]:
