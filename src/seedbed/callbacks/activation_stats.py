@@ -33,7 +33,7 @@ class ActivationStats(Callback):
     records from where it resumes.
     """
 
-    def __init__(self, every: int = 20):
+    def __init__(self, every: int = 30):
         self.every = every
         self._stats: LayerStats | None = None
 
