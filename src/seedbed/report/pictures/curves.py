@@ -95,7 +95,7 @@ def _panels(lines: dict[str, np.ndarray], names: list[str], shades: list, key: s
             set_log(ax)
         ax.set_title(tag)
         ax.set_xlabel("epoch")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     longest = max(map(len, labels))
     figure.legend(handles, labels, loc="outside lower center", title=key or None, frameon=False,
