@@ -106,7 +106,8 @@ def latest(pattern: str, command: Sequence[str]) -> Path:
             line = file.readline()
         if line.endswith(b"\n") and json.loads(line)["command"] == list(command):
             return path.parent
-    raise Refused(f"resume=latest: {pattern} has {len(found) or 'no'} sweeps, none of this command")
+    sweeps = f"{len(found) or 'no'} sweep{'s' * (len(found) != 1)}"
+    raise Refused(f"resume=latest: {pattern} has {sweeps}, none of this command")
 
 
 def _differing(old: Sequence[str], new: Sequence[str]) -> list[str]:
