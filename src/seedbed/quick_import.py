@@ -13,8 +13,8 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -37,9 +37,7 @@ def import_torch() -> None:
     gc.freeze()
     Late(COMPILER, OptimizedModule=lambda: _OptimizedModule, disable=lambda: _disable, graph_break=lambda: _graph_break)
     sys.meta_path.insert(0, _Submodules())
-    Late(
-        "torch.utils.flop_counter", FlopCounterMode=lambda: _when_called("torch.utils.flop_counter", "FlopCounterMode")
-    )
+    Late("torch.utils.flop_counter", called=["FlopCounterMode"])
     Late(
         "torchmetrics",
         __version__=lambda: import_module("torchmetrics.__about__").__version__,
@@ -49,9 +47,9 @@ def import_torch() -> None:
     )
     Late(
         "torchmetrics.utilities.plot",
+        called=["plot_single_or_multi_val"],
         _AX_TYPE=lambda: object,  # as it has them itself where there is no matplotlib
         _PLOT_OUT_TYPE=lambda: object,
-        plot_single_or_multi_val=lambda: _when_called("torchmetrics.utilities.plot", "plot_single_or_multi_val"),
     )
     import lightning.pytorch  # noqa: F401
 
@@ -59,9 +57,9 @@ def import_torch() -> None:
 
 
 class Late(ModuleType):
-    """A module that is executed when a name is asked for that is none of `early`; until then it has those."""
+    """A module that is executed when a name is asked for that is none of `early`, or when one of `called` is called."""
 
-    def __init__(self, name: str, **early: Callable[[], Any]):
+    def __init__(self, name: str, called: Sequence[str] = (), **early: Callable[[], Any]):
         super().__init__(name)
         root, *rest = name.split(".")
         folders = [os.path.join(path, *rest[:-1]) for path in sys.modules[root].__path__] if rest else None
@@ -70,7 +68,7 @@ class Late(ModuleType):
         self.__package__ = self.__spec__.parent
         if self.__spec__.submodule_search_locations:
             self.__path__ = self.__spec__.submodule_search_locations
-        self.__dict__["_early"] = early
+        self._early = early | {name: partial(partial, _call, self, name) for name in called}
         sys.modules[name] = self
 
     def __getattr__(self, name: str) -> Any:
@@ -86,13 +84,10 @@ class Late(ModuleType):
         self.__loader__.exec_module(self)
 
 
-def _when_called(module: str, name: str) -> Callable:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if _is_late(module):
-            sys.modules[module].execute()
-        return getattr(sys.modules[module], name)(*args, **kwargs)
-
-    return call
+def _call(module: ModuleType, name: str, /, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(module, Late):
+        module.execute()
+    return getattr(module, name)(*args, **kwargs)
 
 
 def _torchmetrics(submodule: str) -> ModuleType:
