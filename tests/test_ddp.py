@@ -1,5 +1,6 @@
 """Two processes train as one does: every sample once, the same steps, one folder, and none of them is left over."""
 
+import atexit
 import json
 import os
 import signal
@@ -237,6 +238,15 @@ def test_failure_of_the_second_process_ends_the_run_and_the_first(environment, s
     assert "failed: rank 1: OverflowError: the second process fails" in log and "on_train_epoch_start" in log
     assert json.loads((environment / "run/metrics.json").read_text())["status"] == "failed"
     assert living(environment) == []
+
+
+def aborted_by_its_shutdown(config):
+    atexit.register(os.abort)  # as a thread of gloo does, once in a hundred runs, that lets go of a tensor just then
+    return int(os.environ["LOCAL_RANK"])
+
+
+def test_process_that_is_done_ends_without_a_shutdown():
+    assert spread(aborted_by_its_shutdown, {"trainer": {"devices": 2}}) == 0
 
 
 def test_death_of_the_command_ends_its_processes(environment):

@@ -9,6 +9,7 @@ expects of a cluster.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import parent_process
 from threading import Thread
@@ -75,6 +76,11 @@ def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], 
         raise
     if rank == 0:
         answers.put(result)
+    # Threads of gloo may still be letting go of tensors, which aborts a process whose interpreter shuts down meanwhile
+    # (pytorch issue 190489). So nothing is shut down here, as in a process that was forked.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _end_with_parent() -> None:
