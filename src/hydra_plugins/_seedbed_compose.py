@@ -21,7 +21,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType, ValueType
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins._seedbed_template import Override, Template, fill, slot_name
 
@@ -90,7 +90,8 @@ class QuickLoader:
 
     def _read(self, master: DictConfig, lines: Sequence[str]) -> tuple[Template, list[Override]]:
         if master is not self._master:
-            name, of_hydra = master.hydra.job.config_name, list(master.hydra.overrides.hydra)
+            name = master.hydra.job.config_name
+            of_hydra = OmegaConf.to_container(master.hydra.overrides.hydra, resolve=False)
             self._groups = set(self.loader.get_group_options("", ObjectType.GROUP, name, of_hydra))
             self._overrides: dict[str, Override] = {}
             self._templates: dict[tuple, Template | None] = {}  # None: Hydra composes each job of this structure

@@ -94,7 +94,7 @@ def _take_control(config: DictConfig) -> dict[str, Any]:
     for key, value in control.items():
         if not RULES[key].holds(value):
             raise ConfigError(f"{key}={value}: must be {RULES[key].allowed}")
-    words = list(config.hydra.overrides.task)
+    words = _words(config, "task")
     ours = [word for word in words if word.partition("=")[0].lstrip("+") in CONTROL]
     for override in OverridesParser.create().parse_overrides(ours):
         if override.is_sweep_override():
@@ -121,8 +121,13 @@ def _prepare_search(config: DictConfig) -> None:
 def _command(config: DictConfig) -> list[str]:
     """What makes the sweep what it is: neither its folder nor its launcher, but who is dropped."""
     kept = re.compile(r"\+*hydra[./](sweeper|sweep\.subdir|launcher\.halving)")
-    of_sweep = [word for word in config.hydra.overrides.hydra if kept.match(word)]
-    return [f"--config-name={config.hydra.job.config_name}", *config.hydra.overrides.task, *of_sweep]
+    of_sweep = [word for word in _words(config, "hydra") if kept.match(word)]
+    return [f"--config-name={config.hydra.job.config_name}", *_words(config, "task"), *of_sweep]
+
+
+def _words(config: DictConfig, kind: str) -> list[str]:
+    """The command's words, `${…}` as typed: each job resolves them with its own values."""
+    return OmegaConf.to_container(config.hydra.overrides[kind], resolve=False)
 
 
 def _pattern(config: DictConfig) -> str:
