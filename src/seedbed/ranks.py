@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import parent_process
+from multiprocessing.util import _exit_function
 from threading import Thread
 from typing import Any
 
@@ -77,7 +78,8 @@ def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], 
     if rank == 0:
         answers.put(result)
     # Threads of gloo may still be letting go of tensors, which aborts a process whose interpreter shuts down meanwhile
-    # (pytorch issue 190489). So nothing is shut down here, as in a process that was forked.
+    # (pytorch issue 190489). So this one ends as those do that multiprocessing forks: without a shutdown.
+    _exit_function()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
