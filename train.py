@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> float | None:
             config["ckpt_path"] = own_checkpoint(folder) or config["ckpt_path"]
             train(config, folder, choices, Path(job.sweep.dir))
 
-        return value(run(folder, train_job, cfg.retries, cfg.on_error), cfg.optimized_metric)
+        return value(run(folder, train_job, cfg.seed, cfg.retries, cfg.on_error), cfg.optimized_metric)
     try:
         return train(checked(cfg), folder, choices)
     except ConfigError as error:
@@ -44,9 +44,10 @@ def main(cfg: DictConfig) -> float | None:
         sys.exit(2)
     except Exception as error:
         log.exception("failed: %s", error)
+        from seedbed.job import UNKNOWN
         from seedbed.run import write_metrics
 
-        write_metrics(folder, {"status": "failed", "val/loss": None, "val/accuracy": None, "seed": cfg.seed})
+        write_metrics(folder, {"status": "failed", **dict.fromkeys(UNKNOWN), "seed": cfg.seed})
         sys.exit(1)
 
 

@@ -249,6 +249,25 @@ def test_hparams_have_equal_keys_and_kinds_across_a_sweep(sweep, launcher, left_
         assert point == pytest.approx(told["val/accuracy"], abs=1e-6)
 
 
+@pytest.mark.parametrize("launcher", ["basic", "fused"])
+def test_words_that_refer_to_others_are_resolved_job_by_job(sweep, launcher):
+    words = ["model=linear", "seed=3,4", "data.seed=${seed}", "optim.weight_decay=${optim.lr}", "optim.lr=0.01"]
+    by_words = "hydra.sweep.subdir=${hydra.job.override_dirname}"
+    folder = sweep(launcher, *words, "trainer.max_epochs=1", by_words)
+    jobs = Manifest(folder).jobs.values()
+    assert [(job["config"]["data"]["seed"], job["config"]["optim"]["weight_decay"]) for job in jobs] == [
+        (3, 0.01),
+        (4, 0.01),
+    ]
+    assert all("seed=" in job["folder"] and metrics(folder / job["folder"])["status"] == "completed" for job in jobs)
+    assert len({metrics(folder / job["folder"])["val/loss"] for job in jobs}) == 2
+
+
+def test_summary_ranks_by_what_the_sweep_optimises(sweep):
+    folder = sweep("fused", "optim.lr=0.1,1", "trainer.max_epochs=1", "optimized_metric=val/loss")
+    assert "## val/loss" in (folder / "summary.md").read_text()
+
+
 def test_manifest_survives_a_line_half_written(tmp_path):
     first = Manifest(tmp_path)
     first.begin(["seed=0,1"])

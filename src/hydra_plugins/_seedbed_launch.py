@@ -74,9 +74,9 @@ class Launch:
         except ConfigError as error:
             write_hydra_folder(job)
             (job.folder / "train.log").write_text(f"{error}\n")
-            fail(job.folder, error)
+            fail(job.folder, error, job.config["seed"])
             self._return(job.num, None)
-            if job.config["on_error"] == "stop":
+            if self.launcher.frozen.control["on_error"] == "stop":
                 raise Stopped from None
             return False
         return True

@@ -69,18 +69,19 @@ class Preflight(Callback):
             }
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if finish(Path(config.hydra.sweep.dir)):
+        if finish(Path(config.hydra.sweep.dir), config.optimized_metric):
             sys.exit(1)
 
 
-def finish(sweep: Path) -> bool:
+def finish(sweep: Path, optimized: str) -> bool:
     """summary.csv and summary.md, and for the terminal the ten best jobs and those that failed; whether any has."""
     jobs = read(sweep)
-    summary.write(sweep, jobs)
+    metric = summary.headline(jobs, optimized)
+    summary.write(sweep, jobs, metric)
     failed = summary.failures(jobs)
     log.info(
         "\n%s\n%s\nsummary: %s\nlook:    tensorboard --logdir %s",
-        summary.best_table(jobs),
+        summary.best_table(jobs, metric),
         f"\n{failed}\n" if failed else "",
         sweep / "summary.md",
         sweep,

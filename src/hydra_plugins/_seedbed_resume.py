@@ -101,7 +101,7 @@ class Sweep:
             found = self.launcher.launch(list(left.values()), initial_job_idx=Numbers(numbers))
         except Stopped:
             log.error("stopped: on_error=stop")
-            finish(self.folder)
+            finish(self.folder, self.config.optimized_metric)
             sys.exit(1)
         except Exception as error:
             self._end(error)
@@ -112,7 +112,7 @@ class Sweep:
             if job.status != JobStatus.COMPLETED:  # it did not get as far as our own code
                 folder = self.folder / lines[n]["folder"]
                 folder.mkdir(parents=True, exist_ok=True)
-                fail(folder, job._return_value)
+                fail(folder, job._return_value, (lines[n]["config"] or {}).get("seed"))
                 job.status, job.return_value = JobStatus.COMPLETED, None
         return dict(zip(numbers, found, strict=True))
 
@@ -120,7 +120,7 @@ class Sweep:
         """The launcher raised: it lost a worker, its queue refuses, or it cannot carry Stopped to here."""
         with open(self.folder / "launcher.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
-        failed = finish(self.folder)
+        failed = finish(self.folder, self.config.optimized_metric)
         if failed and self.control["on_error"] == "stop":
             log.error("stopped: on_error=stop")
         else:

@@ -45,6 +45,14 @@ if not torch.cuda.is_available():
 Config = Mapping[str, Any]
 
 
+class Unfit(Exception):
+    """Runs of a stack that cannot be built; `places` in it."""
+
+    def __init__(self, places: Sequence[int]):
+        super().__init__(f"{len(places)} runs cannot be built")
+        self.places = places
+
+
 @contextmanager
 def _mistakes_of_the_user(place: str):
     """What a part says of its arguments, or Lightning of the Trainer's, as a ConfigError without Hydra's wrapping."""
@@ -106,6 +114,7 @@ class Parts:
     def module(self, config: Config, data: DigitsModule) -> Supervised:
         """Network, loss, optimiser and schedule of one run."""
         net, loss = self.net(config, data)
+        self.optimizer(config)  # for what it says of its numbers
         optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
         with _mistakes_of_the_user("module: "):
             return self._make(config["module"], partial=True)(net, loss, optim, schedule, **_of_steps(config))
@@ -126,12 +135,18 @@ class Parts:
     def stack(
         self, configs: Sequence[Config], groups: int, data: DigitsModule, halving: Halving | None = None
     ) -> Stack:
-        """The runs of `configs` as one module."""
+        """The runs of `configs` as one module. Raises Unfit if one of them or more would fail alone, too."""
         from seedbed.fused.stack import Stack
 
-        nets, losses = zip(*(self.net(config, data) for config in configs), strict=True)
-        optimizers = [self.optimizer(config) for config in configs]
-        schedules = [self.schedule(config) for config in configs]
+        members, unfit = [], []
+        for i, config in enumerate(configs):
+            try:
+                members.append((*self.net(config, data), self.optimizer(config), self.schedule(config)))
+            except ConfigError:
+                unfit.append(i)
+        if unfit:
+            raise Unfit(unfit)
+        nets, losses, optimizers, schedules = zip(*members, strict=True)
         return Stack(
             nets,
             groups,

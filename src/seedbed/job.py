@@ -17,9 +17,11 @@ from seedbed.manifest import Stopped, result
 
 log = logging.getLogger("seedbed")
 
+UNKNOWN = ("val/loss", "val/accuracy", "epochs", "steps", "fit_seconds")  # of a run that failed
 
-def run(folder: Path, train: Callable[[], object], retries: int, on_error: str) -> dict[str, Any]:
-    """The metrics of the job in `folder`, which `train` writes there unless it is done.
+
+def run(folder: Path, train: Callable[[], object], seed: int, retries: int, on_error: str) -> dict[str, Any]:
+    """The metrics of the job in `folder`, which `train` writes there unless it is done. seed: the job's.
 
     One that raises is tried again, `retries` times; then its train.log has the traceback, its metrics.json the
     message, the terminal one line. Raises Stopped then under on_error=stop.
@@ -34,7 +36,7 @@ def run(folder: Path, train: Callable[[], object], retries: int, on_error: str) 
                 break
             except Exception as error:
                 left = 0 if isinstance(error, ConfigError) else left  # it would be the same again
-                fail(folder, error, left)
+                fail(folder, error, seed, left)
                 if not left:
                     if on_error == "stop":
                         raise Stopped from None
@@ -42,7 +44,7 @@ def run(folder: Path, train: Callable[[], object], retries: int, on_error: str) 
     return result(folder) or {}
 
 
-def fail(folder: Path, error: BaseException, left: int = 0) -> None:
+def fail(folder: Path, error: BaseException, seed: int | None = None, left: int = 0) -> None:
     """Say it in one line to all, with the traceback to train.log, and in metrics.json if no try is left."""
     message = one_line(error)
     log.error("job %s failed: %s%s", folder.name, message, f" (tries left: {left})" if left else "")
@@ -52,7 +54,7 @@ def fail(folder: Path, error: BaseException, left: int = 0) -> None:
     if not left:
         from seedbed.run import write_metrics
 
-        write_metrics(folder, {"status": "failed", "error": message, "val/loss": None, "val/accuracy": None})
+        write_metrics(folder, {"status": "failed", "error": message, **dict.fromkeys(UNKNOWN), "seed": seed})
 
 
 def one_line(error: BaseException) -> str:

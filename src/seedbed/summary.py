@@ -68,9 +68,10 @@ def _merit(number: float | None, metric: str) -> float:
     return number if smaller_is_better(metric) else -number
 
 
-def headline(jobs: Sequence[Job]) -> str:
-    """The metric to compare jobs by: val/accuracy, or the first of METRICS that any of them has."""
-    return next((name for name in METRICS if any(job.metric(name) is not None for job in jobs)), METRICS[0])
+def headline(jobs: Sequence[Job], wanted: str = METRICS[0]) -> str:
+    """The metric to compare jobs by: what is wanted, or else the first of METRICS that any of them has."""
+    known = (name for name in (wanted, *METRICS) if any(job.metric(name) is not None for job in jobs))
+    return next(known, wanted)
 
 
 def write(sweep: Path, jobs: Sequence[Job], metric: str | None = None) -> None:

@@ -157,6 +157,60 @@ def test_bad_job_fails_alone_with_its_message(sweep):
     assert (folder / "summary.csv").read_text().count("\n") == 4
 
 
+@pytest.mark.parametrize(
+    ("words", "bad"),
+    [
+        (["model=linear", "init=default,fixup,xavier_uniform", "optim.lr=0.1,1"], "23"),
+        (["schedule=combined", "schedule.fractions=[0.5,0.6],[0.3,0.7]", "seed=0,1"], "01"),
+        (["optim=momentum", "optim.nesterov=true", "optim.momentum=0,0.9", "optim.lr=0.1,0.2"], "01"),
+    ],
+)
+def test_jobs_that_cannot_be_built_disturb_no_stack(sweep, capsys, words, bad):
+    folder = sweep("fused", *words, "trainer.max_epochs=1", code=1)
+    found = jobs(folder)
+    assert {job for job, metrics in found.items() if metrics["status"] == "failed"} == set(bad)
+    assert all(metrics["status"] == "completed" for job, metrics in found.items() if job not in bad)
+    assert not (folder / "stacks.log").exists()
+    assert f"trained {len(found) - len(bad)} runs in" in capsys.readouterr().out
+    for job in bad:
+        log = (folder / job / "train.log").read_text()
+        assert len(log.splitlines()) == 1 and found[job]["error"] in log
+        assert found[job]["seed"] == int(job) % 2 * ("seed=0,1" in words)
+
+
+def test_stop_at_the_first_bad_value(sweep, capsys):
+    folder = sweep("fused", "optim.lr=0.1,-1,1", "on_error=stop", "trainer.max_epochs=1", code=1)
+    assert jobs(folder).keys() == {"1"} and "stopped: on_error=stop" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["callbacks=early_stopping", "callbacks.early_stopping.patience=0", "callbacks.early_stopping.min_delta=0.02"],
+        ["callbacks=early_stopping", "+callbacks.early_stopping.stopping_threshold=0.1"],
+        ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=0.1", "+trainer.min_epochs=5"],
+        ["callbacks=early_stopping", "callbacks.early_stopping.min_delta=0.01", "+trainer.check_val_every_n_epoch=2"],
+        [
+            "callbacks=early_stopping",
+            "+callbacks.second={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/accuracy, mode: max,"
+            " patience: 1, min_delta: 0.01}",
+        ],
+        ["+trainer.max_steps=60"],
+        ["trainer.max_epochs=0,1"],
+        ["trainer.precision=bf16-true"],
+    ],
+    ids=lambda words: words[-1][:40],
+)
+def test_what_a_stack_does_not_have_is_as_in_solo_runs(sweep, left_in, words):
+    epochs = [] if "max_epochs" in words[-1] else ["trainer.max_epochs=6"]
+    words = [*epochs, *(["optim.lr=0.1,1"] if not any("lr=" in word for word in words) else []), *words]
+    basic, fused = sweep("basic", *words), sweep("fused", *words)
+    assert_equal_jobs(basic, fused, 1e-5)
+    assert not (fused / "stacks.log").exists()
+    steps = [[event.step for event in left_in(folder / "1").events("val/loss")] for folder in (basic, fused)]
+    assert steps[0] == steps[1]
+
+
 def test_stack_without_classes_has_no_accuracy_and_is_ranked_by_its_loss(sweep):
     folder = sweep("fused", *QUADRATIC, "optim.lr=1e-6,1e-5", "optimized_metric=val/loss")
     assert not (folder / ".stacks").exists()  # trained as one
@@ -209,10 +263,14 @@ def test_jobs_that_cannot_stack_run_alone(sweep, tmp_path):
     assert [gone_on[job]["steps"] for job in "01"] == [98, 98]
 
 
-def test_event_files_hold_curves_and_hparams_as_solo_ones_do(sweep):
+@pytest.mark.parametrize("data", ["mnist_sample", "mnist"])
+def test_event_files_hold_curves_and_hparams_as_solo_ones_do(sweep, request, data):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    words = ["optim.lr=0.1,0.2", "trainer.max_epochs=2"]
+    words = [f"data={data}", "optim.lr=0.1,0.2", "trainer.max_epochs=2", "+trainer.limit_train_batches=10"]
+    if data == "mnist":
+        request.getfixturevalue("mnist_root")
+        words += ["loss=cross_entropy"]
     curves = []
     for launcher in ("basic", "fused"):
         found = EventAccumulator(str(sweep(launcher, *words) / "1")).Reload()
@@ -223,7 +281,8 @@ def test_event_files_hold_curves_and_hparams_as_solo_ones_do(sweep):
             "_hparams_/session_start_info",
             "_hparams_/session_end_info",
         }
-    assert curves[0] == curves[1] and curves[0].keys() == {"lr", "train/loss", "val/accuracy", "val/loss"}
+    tested = {"test/accuracy", "test/loss"} if data == "mnist" else set()
+    assert curves[0] == curves[1] and curves[0].keys() == {"lr", "train/loss", "val/accuracy", "val/loss"} | tested
 
 
 def test_hydra_folder_is_what_hydra_writes(sweep):

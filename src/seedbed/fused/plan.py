@@ -13,7 +13,10 @@ from typing import Any
 
 Config = Mapping[str, Any]
 SUPERVISED = "seedbed.supervised.Supervised"
-EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member
+EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member, by these alone:
+STOPS_BY = {"_target_", "monitor", "mode", "patience", "min_delta"}
+TRAINER = {"_target_", "max_epochs", "accelerator", "devices", "strategy", "precision", "gradient_clip_val"}
+TRAINER |= {"accumulate_grad_batches", "limit_train_batches", "deterministic", "benchmark"}  # mean the same for a stack
 
 
 @dataclass
@@ -34,6 +37,14 @@ def why_alone(config: Config) -> str | None:
         return "its module trains otherwise than a stack"
     if any(node["_target_"] != EARLY_STOPPING for node in config["callbacks"].values()):
         return "its callbacks look at one network"
+    if len(config["callbacks"]) > 1 or any(node.keys() - STOPS_BY for node in config["callbacks"].values()):
+        return "its early stopping has rules that a stack does not have"
+    if unknown := config["trainer"].keys() - TRAINER:
+        return f"a stack has no trainer.{min(unknown)}"
+    if config["trainer"]["precision"] in ("16-true", "bf16-true"):
+        return "a stack's weights have 32 or 64 bits"
+    if config["trainer"]["max_epochs"] == 0:
+        return "it trains no epoch"
     return None
 
 

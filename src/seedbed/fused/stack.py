@@ -179,7 +179,7 @@ class Stack(Supervised):
         better = self.stopper.monitor_op(score - self.stopper.min_delta, self.stop_score)
         self.stop_score = torch.where(better, score, self.stop_score)
         self.stop_wait = torch.where(better, 0, self.stop_wait + 1)
-        return ~torch.isfinite(score) | (self.stop_wait >= self.stopper.patience)
+        return ~torch.isfinite(score) | ~better & (self.stop_wait >= self.stopper.patience)
 
     def _keep_best(self) -> None:
         score = merit(self.metrics)

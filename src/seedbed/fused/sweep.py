@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from seedbed.build import Parts, build_data, build_trainer
+from seedbed.build import Parts, Unfit, build_data, build_trainer
 from seedbed.callbacks.progress import RunProgress
+from seedbed.check import ConfigError
 from seedbed.data.datamodule import EVAL_BATCH, DigitsModule
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
@@ -67,7 +68,10 @@ class FusedSweep:
 
     def why_alone(self, number: int) -> str | None:
         """What its optimiser has that a stack's arithmetic does not; None if it can be stacked."""
-        optimizer = self.parts.optimizer(self.jobs[number].config)
+        try:
+            optimizer = self.parts.optimizer(self.jobs[number].config)
+        except ConfigError as error:  # alone, it fails alone
+            return str(error)
         if optimizer not in self._why_alone:  # many jobs share one
             try:
                 stacked(type(optimizer), [optimizer.defaults], [torch.empty(1, 1)])
@@ -105,7 +109,7 @@ class FusedSweep:
     def _capacity(self, stack: StackPlan, data: DigitsModule) -> int:
         """Members that fit; NotWorthIt if a short timed probe says that stacking does not pay."""
         config = self.jobs[stack.jobs[0]].config
-        nets = [self.parts.net(self.jobs[n].config, data)[0] for n in stack.jobs[:4]]
+        nets = self._nets(stack.jobs, 4, data)
         if not any(True for _ in nets[0].parameters()):
             raise NotWorthIt("nothing is learned by gradient")
         x = data.digits.train[0][: config["data"]["batch_size"]].float() / 255
@@ -120,6 +124,20 @@ class FusedSweep:
         batches = x.numel() * 4 * 2 * stack.groups / len(stack.jobs)
         return max(1, int(min(BUDGET, _free_memory() / 2) / (weights + activations + batches)))
 
+    def _nets(self, jobs: Sequence[int], most: int, data: DigitsModule) -> list[nn.Module]:
+        """Of the first jobs that can be built. Raises ConfigError if none can."""
+        nets: list[nn.Module] = []
+        for n in jobs:
+            try:
+                nets.append(self.parts.net(self.jobs[n].config, data)[0])
+            except ConfigError as error:
+                reason = error
+            if len(nets) == most:
+                break
+        if not nets:
+            raise reason
+        return nets
+
     def train(self, stack: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
         """Train one stack, or go on with it where it was killed; yields (job, metrics) as each is complete on disk."""
         pieces = [stack]
@@ -127,16 +145,28 @@ class FusedSweep:
             piece = pieces.pop(0)
             try:
                 yield from self._train_piece(piece, self._data(piece))
+            except Unfit as unfit:
+                alone = [piece.jobs[place] for place in unfit.places]
+                log.info(
+                    "%d of %d runs cannot be built and are left out: alone, they fail alone",
+                    len(alone),
+                    len(piece.jobs),
+                )
+                pieces = self._again(piece, None, alone) + pieces
             except torch.OutOfMemoryError:  # the capacity was an estimate
                 half = (len(piece.jobs) + 1) // 2
                 if half == len(piece.jobs):
                     raise
                 log.info("%d runs do not fit into memory: split", len(piece.jobs))
                 torch.cuda.empty_cache()
-                shutil.rmtree(self._folder(piece), ignore_errors=True)
-                halves = self.stacks(half, piece.jobs)
-                record(self.scratch, halves, [])
-                pieces = halves + pieces
+                pieces = self._again(piece, half, []) + pieces
+
+    def _again(self, piece: StackPlan, most: int | None, alone: Sequence[int]) -> list[StackPlan]:
+        """Other stacks of the same jobs, of at most `most`, without those that are to run alone."""
+        shutil.rmtree(self._folder(piece), ignore_errors=True)
+        stacks = self.stacks(most, [n for n in piece.jobs if n not in alone])
+        record(self.scratch, stacks, alone)
+        return stacks
 
     def _folder(self, piece: StackPlan) -> Path:
         return self.scratch / f"stack-{piece.jobs[0]}"
@@ -190,6 +220,9 @@ class FusedSweep:
                 "seed": job.config["seed"],
             }
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)))
+            if tested:
+                last = {name: metrics[name] for name in tested}
+                curves.append((time.time(), metrics["steps"], last))
             final = {k: v for k, v in metrics.items() if (k == "lr" or "/" in k) and v is not None}
             write_events(job.folder, curves, job.hparams, final)
             log_file = job.folder / "train.log"
