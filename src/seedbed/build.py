@@ -96,6 +96,7 @@ class Parts:
         with _mistakes_of_the_user("model: "):
             seed_everything(config["seed"])
             net = self._make(config["model"], partial=True)(data.digits.shape, num_outputs)
+            data.evaluate_for(getattr(net, "resized", data.digits.shape))
         with _mistakes_of_the_user("init: "):
             self._make(config["init"], partial=True)(net, data.sample)
         with _mistakes_of_the_user("model: "):
