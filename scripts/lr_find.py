@@ -48,8 +48,6 @@ def find(config: dict, folder: Path, words: str) -> float:
         log.info("the steps are made on the CPU, in one process: accelerator and devices are not used")
     on_cpu = {**given, "accelerator": "cpu", "devices": 1, "strategy": "auto"}
     trainer = build_trainer({"trainer": on_cpu}, logger=False, callbacks=[])
-    if trainer.precision != given["precision"] and given["precision"].startswith("16"):
-        log.info("on the CPU precision=%s is %s", given["precision"], trainer.precision)
     data, parts = build_data(config), Parts()
     found = lr_finder.find(
         lambda: parts.module(config, data),
