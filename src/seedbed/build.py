@@ -122,7 +122,7 @@ class Parts:
     def module(self, config: Config, data: DigitsModule) -> Supervised:
         """Network, loss, optimiser and schedule of one run."""
         net, loss = self.net(config, data)
-        self.optimizer(config)  # its mistakes are the user's; Lightning makes the real one when training begins
+        self.optimizer(config)  # for what it says of its numbers
         optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
         with _mistakes_of_the_user("module: "):
             return self._make(config["module"], partial=True)(net, loss, optim, schedule, **_of_steps(config))
