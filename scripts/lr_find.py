@@ -1,7 +1,9 @@
 """Suggest a learning rate for any run: python scripts/lr_find.py model=mlp [any word of train.py]
 
 Trains 200 mini-batches with an lr that grows from 1e-5 to 100, then 200 with the suggested lr to see that it trains: a
-second or two for an MLP. The last line is
+second or two for an MLP. The steps are those of the run, with its precision, clipping and accumulation; but they are
+made on the CPU, callbacks see nothing of them, and the lr is that which is tried, whatever the schedule. The last line
+is
     suggested optim.lr=…
 A picture of the loss against the lr, the losses as CSV and TensorBoard's events lie in
 outputs/lr_find/<date>/<time>-<n>.
@@ -39,10 +41,20 @@ def find(config: dict, folder: Path, words: str) -> float:
     from torch.utils.tensorboard import SummaryWriter
 
     from seedbed import lr_finder
-    from seedbed.build import Parts, build_data
+    from seedbed.build import Parts, build_data, build_trainer
 
+    given = config["trainer"]
+    if given["accelerator"] not in ("auto", "cpu") or given["devices"] not in ("auto", 1):
+        log.info("the steps are made on the CPU, in one process: accelerator and devices are not used")
+    on_cpu = {**given, "accelerator": "cpu", "devices": 1, "strategy": "auto"}
+    trainer = build_trainer({"trainer": on_cpu}, logger=False, callbacks=[])
     data, parts = build_data(config), Parts()
-    found = lr_finder.find(lambda: parts.module(config, data), data.train_dataloader(), **config["lr_find"])
+    found = lr_finder.find(
+        lambda: parts.module(config, data),
+        data.train_dataloader(),
+        **config["lr_find"],
+        precision=trainer.precision_plugin,
+    )
     figure = lr_finder.picture(found, f"lr_find {words}".strip())
     figure.savefig(folder / "lr_find.png", dpi=150)
     with open(folder / "lr_find.csv", "w", newline="", encoding="utf-8") as file:

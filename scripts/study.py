@@ -16,8 +16,10 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from seedbed.check import ConfigError
 from seedbed.quick_import import import_torch
@@ -47,8 +49,12 @@ def main(cfg: DictConfig) -> None:
 
 
 def run_config(words: tuple[str, ...]) -> dict:
-    """The config of `train.py` with these words."""
-    return OmegaConf.to_container(hydra.compose("config", list(words)), resolve=True)
+    """The config of `train.py` with these words. Raises ConfigError where Hydra would say that there is none."""
+    try:
+        return OmegaConf.to_container(hydra.compose("config", list(words)), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        said, _, _ = str(error).partition("Config search path")
+        raise ConfigError(" ".join(said.split())) from error
 
 
 if __name__ == "__main__":

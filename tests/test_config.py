@@ -1,6 +1,7 @@
 """Every file of conf/ composes, builds and trains; every value is checked; a mistake ends with one clear line."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("data", "model", "loss", "init", "optim", "schedule", "callbacks")
 CHOICES = [f"{p.parent.name}={p.stem}" for g in GROUPS for p in sorted((ROOT / "conf" / g).glob("*.yaml"))]
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf/experiment").glob("*.yaml"))
+COSINE, EXPONENTIAL, CONSTANT = (f"seedbed.schedules.{name}" for name in ("cosine", "exponential", "constant"))
 # what a choice needs to make sense
 WITH = {
     "init=fixup": ["model=fixup_resnet18"],
@@ -34,8 +36,8 @@ def test_choice_composes_is_checked_throughout_and_instantiates(composed, choice
     config, _ = composed(choice, *extra)
     check(config)
     group = choice.split("=")[0]
-    unchecked = [f"{group}.{k}" for k, v in leaves(config[group]) if not isinstance(v, list) or k != "phases"]
-    assert [key for key in unchecked if key not in RULES] == []
+    keys = [re.sub(r"phases\.\d+\.", "", f"{group}.{key}") for key, _ in leaves(config[group])]
+    assert [key for key in keys if key not in RULES] == []
     parts = config[group].values() if group == "callbacks" else [config[group]]
     assert all(instantiate(part, _partial_=True, _convert_="all") is not None for part in parts)
 
@@ -79,14 +81,98 @@ BAD_VALUES = {
     "model.activation=rolu": "model.activation=rolu: must be one of relu",
     "model.dropout=1": "model.dropout=1: must be a number ≥ 0 and < 1",
     "ckpt_path=nowhere.ckpt": "ckpt_path=nowhere.ckpt: must be null or a file that exists",
+    "schedule=combined schedule.phases.0.start=-3": "schedule.phases.0.start=-3: must be a number > 0",
+    "schedule=combined +schedule.phases.1.drives=wd": "schedule.phases.1.drives=wd: must be one of lr, momentum",
+    "schedule=combined schedule.phases=[]": "schedule.phases=[]: must be a list of schedules",
+    "schedule=combined schedule.phases=3": "schedule.phases=3: must be a list of schedules",
+    "schedule=exponential schedule.end=0": "schedule.end=0: must be > 0 for an exponential",
+    f"schedule=combined schedule.phases.1._target_={EXPONENTIAL} schedule.phases.1.end=0": (
+        "schedule.phases.1.end=0: must be > 0 for an exponential"
+    ),
+}
+# nothing to drive, or driven to where a momentum diverges
+BAD_MOMENTA = {
+    "schedule=linear schedule.drives=momentum": "schedule.drives=momentum: the optimiser has none",
+    "schedule=linear schedule.drives=momentum optim=basic": "schedule.drives=momentum: the optimiser has none",
+    "schedule=linear schedule.drives=momentum optim=rmsprop": "schedule.drives=momentum: the optimiser has none",
+    "schedule=linear schedule.drives=momentum optim=momentum optim.momentum=0": (
+        "schedule.drives=momentum: the optimiser has none: optim.momentum or optim.betas must be > 0"
+    ),
+    f"schedule=combined +schedule.phases.0.drives=momentum schedule.phases.1={{_target_: {CONSTANT}}}": (
+        "schedule.phases.0.drives=momentum: the optimiser has none"
+    ),
+    "optim=momentum schedule=linear schedule.drives=momentum schedule.end=1.5": (
+        "schedule.end=1.5: times optim.momentum=0.9 it is 1.35, and a momentum must be < 1"
+    ),
+    "optim=adam schedule=one_cycle schedule.momentum_low=2": (
+        "schedule.momentum_low=2: times optim.betas[0]=0.9 it is 1.8"
+    ),
+    "optim=adam schedule=combined +schedule.phases.0.drives=momentum schedule.phases.0.start=1.2": (
+        "schedule.phases.0.start=1.2: times optim.betas[0]=0.9 it is 1.08"
+    ),
 }
 
 
-@pytest.mark.parametrize(("override", "message"), BAD_VALUES.items())
-def test_bad_value_is_refused_in_the_users_words(composed, override, message):
+@pytest.mark.parametrize(("overrides", "message"), (BAD_VALUES | BAD_MOMENTA).items())
+def test_bad_value_is_refused_in_the_users_words(composed, overrides, message):
     with pytest.raises(ConfigError) as error:
-        check(composed(override)[0])
+        check(composed(*words(overrides))[0])
     assert str(error.value).startswith(message)
+
+
+def words(line: str) -> list[str]:
+    return re.split(r" (?=\S*=)", line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "schedule=one_cycle",  # it drives the lr too
+        "schedule=combined +schedule.phases.0.drives=momentum",
+        "schedule=linear schedule.drives=momentum optim=momentum schedule.end=1.1",
+        "schedule=linear schedule.drives=momentum optim=adam",
+        "schedule=linear schedule.end=1.5 optim=momentum",
+    ],
+)
+def test_momentum_that_is_there_may_be_driven_below_1(composed, line):
+    check(composed(*words(line))[0])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            f"schedule=combined schedule.phases.0._target_={COSINE[:-1]}",
+            f"schedule: Error locating target '{COSINE[:-1]}'",
+        ),
+        ("schedule=combined schedule.phases.0._target_=seedbed.schedules", "schedule: Expected a callable target"),
+        ("schedule=combined +schedule.phases.0.strt=1", "schedule: cosine() got an unexpected keyword argument 'strt'"),
+        ("schedule=combined schedule.phases=[{start:1}]", "schedule: phases: each must be a schedule"),
+        ("schedule=combined schedule.phases=[1,2]", "schedule: phases: each must be a schedule"),
+        ("+schedule.strt=1", "schedule: constant() got an unexpected keyword argument 'strt'"),
+        ("schedule._target_=seedbed.schedule.constant", "schedule: Error locating target 'seedbed.schedule.constant'"),
+        ("optim._target_=torch.optim.SDG", "optim: Error locating target 'torch.optim.SDG'"),
+        ("+optim.lrr=1", "optim: SGD.__init__() got an unexpected keyword argument 'lrr'"),
+        ("optim=momentum optim.nesterov=true optim.momentum=0", "optim: Nesterov momentum requires a momentum"),
+        ("+model.hiden=[1]", "model: mlp() got an unexpected keyword argument 'hiden'"),
+        ("+trainer.max_epoch=1", "trainer: Trainer.__init__() got an unexpected keyword argument 'max_epoch'"),
+    ],
+)
+def test_part_or_argument_that_is_not_there_is_said_in_one_line(fit, line, message):
+    with pytest.raises(ConfigError) as error:
+        fit(*words(line), "trainer.max_epochs=1", "+trainer.limit_train_batches=1")
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_mistake_inside_a_part_keeps_its_traceback(composed, monkeypatch):
+    from seedbed import schedules
+    from seedbed.build import Parts
+
+    config, _ = composed("schedule=cosine")
+    monkeypatch.setattr(schedules, "Schedule", lambda: None)  # cosine calls it with what it does not take
+    with pytest.raises(Exception, match="unexpected keyword argument 'lr'") as error:
+        Parts().schedule(config)
+    assert not isinstance(error.value, ConfigError)
 
 
 def test_rules_allow_exactly_the_names_that_the_code_knows():

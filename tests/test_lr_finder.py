@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import Precision
 from torch import nn
 
-from seedbed.lr_finder import find, smooth, suggest, train
+from seedbed.lr_finder import find, picture, smooth, suggest, train
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,6 +24,7 @@ class Quadratic:
         self.net = nn.Linear(1, 1, bias=False)
         nn.init.ones_(self.net.weight)
         self.loss = lambda output, y: curvature / 2 * output.square().mean()
+        self.clip, self.accumulate = None, 1
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.net.parameters(), lr=0.1)
@@ -45,16 +47,41 @@ def endless():
 
 def test_ramp_stops_when_a_quadratic_diverges():
     lrs = [1e-3 * 10 ** (i / 20) for i in range(100)]
-    losses = train(Quadratic(4.0), endless(), lrs, "")
+    losses = train(Quadratic(4.0), endless(), lrs, "", Precision())
     # w is multiplied by 1 − 4·lr: by then the loss has fallen, and grows from an lr of 2/4 on
     assert len(losses) < len(lrs) and lrs[len(losses) - 1] > 0.5
     assert losses[-1] > 4 * min(losses)
 
 
 def test_a_loss_that_is_not_finite_ends_the_ramp():
-    assert train(Quadratic(math.inf), endless(), [0.1] * 5, "") == []
-    with pytest.raises(ValueError, match="not finite from the start"):
+    assert train(Quadratic(math.inf), endless(), [0.1] * 5, "", Precision()) == [math.inf]
+    with pytest.raises(ValueError, match="the loss is inf: it diverges at once"):
         find(partial(Quadratic, math.inf), Ones())
+
+
+def test_a_finite_loss_that_rises_at_once_is_not_called_infinite():
+    # w is multiplied by 1 − 10
+    with pytest.raises(ValueError, match=r"the loss is 0\.5, 40\.5: it diverges at once, from lr_find.start=10 on"):
+        find(partial(Quadratic, 1.0), Ones(), start=10.0)
+
+
+def test_last_loss_of_a_ramp_that_overflows_is_left_out():
+    found = find(partial(Quadratic, 1.0), Ones(), start=1e-3, end=1e30, steps=5)
+    assert len(found.lrs) == len(found.losses) == len(found.smoothed) < 5
+    assert all(map(math.isfinite, found.losses))
+
+
+def test_a_ramp_of_three_steps_has_its_picture():
+    assert picture(find(partial(Quadratic, 1.0), Ones(), 1e-3, 0.1, steps=3), "").axes
+
+
+def test_picture_of_a_long_command_shows_all_of_its_title():
+    title = "lr_find " + " ".join(f"model.some_key_{i}=[100,100,100]" for i in range(8))
+    figure = picture(find(partial(Quadratic, 1.0), Ones(), 1e-3, 0.1, steps=3), title)
+    figure.draw_without_rendering()
+    box, page = figure.axes[0].title.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+    assert figure.axes[0].get_title().split() == title.split()
 
 
 @pytest.mark.parametrize("curvature", [1.0, 100.0])
@@ -112,6 +139,30 @@ def test_suggestion_trains_whatever_the_loss_and_optimiser(finder, fit, words):
     assert found.tried
     run = fit(*words, f"optim.lr={found.suggestion}", "trainer.max_epochs=2")
     assert run.metrics["val/accuracy"] > 0.95
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["trainer.gradient_clip_val=0.01"],
+        ["trainer.accumulate_grad_batches=3"],
+        ["trainer.precision=bf16-mixed"],
+        ["trainer.precision=bf16-true"],
+        ["trainer.precision=64-true"],
+    ],
+    ids=" ".join,
+)
+def test_steps_are_those_of_the_run(composed, fit, words):
+    from seedbed.build import Parts, build_data, build_trainer
+
+    words = [*words, "model.dropout=0", "optim.lr=1", "+trainer.limit_train_batches=12", "trainer.max_epochs=1"]
+    run, (config, _) = fit(*words), composed(*words)
+    data, mine = build_data(config), Parts().module(config, build_data(config))
+    precision = build_trainer(config, logger=False, callbacks=[]).precision_plugin
+    train(mine, iter(data.train_dataloader()), [1.0] * run.metrics["steps"], "", precision)
+    expected = run.module.net.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in mine.net.state_dict().items())
 
 
 def test_model_that_learns_nothing_by_gradient_is_refused(finder):

@@ -9,11 +9,13 @@ import json
 import logging
 import os
 import random
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import hydra
 import lightning.pytorch as pl
 import numpy as np
 import torch
@@ -43,6 +45,7 @@ if not torch.cuda.is_available():
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 Config = Mapping[str, Any]
+CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)  # what calls parts; the last wraps the Trainer
 
 
 class Unfit(Exception):
@@ -55,14 +58,26 @@ class Unfit(Exception):
 
 @contextmanager
 def _mistakes_of_the_user(place: str):
-    """What a part says of its arguments, or Lightning of the Trainer's, as a ConfigError without Hydra's wrapping."""
+    """What a part says of its arguments, or Lightning of the Trainer's, as a ConfigError without Hydra's wrapping.
+
+    So too where there is no such part, or it takes no such arguments.
+    """
     try:
         yield
-    except (InstantiationException, OSError, ValueError, MisconfigurationException) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(cause, OSError | ValueError | MisconfigurationException):
+    except (InstantiationException, OSError, TypeError, ValueError, MisconfigurationException) as error:
+        hydras = isinstance(error, InstantiationException)
+        cause = error.__cause__ if hydras else error
+        if hydras and (cause is None or isinstance(cause, ImportError)):
+            cause = str(error).partition("\n")[0].partition(", set env var")[0]  # Error locating target 'a.b'
+        elif not isinstance(cause, OSError | ValueError | MisconfigurationException) and not _never_began(cause):
             raise
         raise ConfigError(f"{place}{cause}") from error
+
+
+def _never_began(error: BaseException) -> bool:
+    """Whether it is of a call with arguments that a part does not take: no line of the part itself has run."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, TypeError) and frame.f_code.co_filename.startswith(CALLERS)
 
 
 def seed_everything(seed: int) -> None:
@@ -104,6 +119,7 @@ class Parts:
         with _mistakes_of_the_user("model: "):
             seed_everything(config["seed"])
             net = self._make(config["model"], partial=True)(data.digits.shape, num_outputs)
+            data.evaluate_for(getattr(net, "resized", data.digits.shape))
         with _mistakes_of_the_user("init: "):
             self._make(config["init"], partial=True)(net, data.sample)
         with _mistakes_of_the_user("model: "):

@@ -7,6 +7,7 @@ that the user typed.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +127,7 @@ RULES: dict[str, Rule] = {
     "schedule.drives": one_of("lr", "momentum"),
     "schedule.momentum_low": POSITIVE,
     "schedule.fractions": listed(POSITIVE),
+    "schedule.phases": Rule(lambda v: isinstance(v, list) and bool(v), "a list of schedules"),
     "study.size": integer(1),
     "study.times": integer(1),
     "study.seeds": integer(1),
@@ -167,10 +169,16 @@ RULES: dict[str, Rule] = {
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything that is no mapping; `_target_` and its like are left out."""
+    """(dotted key, value) of everything that is no mapping, nor a list of them: a number of the key counts through it.
+
+    `_target_` and its like are left out.
+    """
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            for i, item in enumerate(value):
+                yield from leaves(item, f"{prefix}{key}.{i}.")
         elif not str(key).startswith("_"):
             yield f"{prefix}{key}", value
 
@@ -179,7 +187,36 @@ def check(config: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first value that is not allowed."""
     # the plain `seed` before the `data.seed` that takes its value
     for key, value in sorted(leaves(config), key=lambda leaf: leaf[0].count(".")):
-        rule = RULES.get(key)
+        rule = RULES.get(re.sub(r"\bphases\.\d+\.", "", key))  # a phase's values are those of a schedule
         if rule and not rule.holds(value):
             shown = value if isinstance(value, str | int | float | list) else "null"
             raise ConfigError(f"{key}={shown}: must be {rule.allowed}")
+    if "schedule" in config and "optim" in config:
+        _check_schedule(config["schedule"], config["optim"])
+
+
+def _check_schedule(schedule: Mapping[str, Any], optim: Mapping[str, Any]) -> None:
+    """What one value says of another: whether there is a momentum to drive, and that it stays below 1."""
+    given = "momentum" if "momentum" in optim else "betas[0]"
+    momentum = optim.get("momentum", next(iter(optim.get("betas", ())), 0.0))
+    curves = list(_curves(schedule))
+    if not momentum and {drives for _, _, drives in curves} == {"momentum"}:
+        key = next(key for key, _, _ in curves)
+        raise ConfigError(f"{key}.drives=momentum: the optimiser has none: optim.momentum or optim.betas must be > 0")
+    for key, curve, drives in curves:
+        if curve.get("_target_", "").endswith(".exponential") and curve.get("end") == 0:
+            raise ConfigError(f"{key}.end=0: must be > 0 for an exponential, which never gets to 0")
+        for name in ("start", "end") if drives == "momentum" else ("momentum_low",):
+            if (product := curve.get(name, 0.0) * momentum) >= 1:
+                what = f"times optim.{given}={momentum:g} it is {product:g}"
+                raise ConfigError(f"{key}.{name}={curve[name]:g}: {what}, and a momentum must be < 1")
+
+
+def _curves(schedule: Mapping[str, Any], key: str = "schedule") -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """(key, node, "lr" or "momentum") of every curve; one_cycle drives both and counts as one of the lr."""
+    if "phases" in schedule:
+        for i, phase in enumerate(schedule["phases"]):
+            if isinstance(phase, Mapping):
+                yield from _curves(phase, f"{key}.phases.{i}")
+    elif not schedule.get("_target_", "").endswith(".constant"):
+        yield key, schedule, schedule.get("drives", "lr")

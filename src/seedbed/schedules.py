@@ -53,8 +53,10 @@ def exponential(start: float = 1.0, end: float = 0.01, drives: str = "lr") -> Sc
 def combined(phases: Sequence[Schedule], fractions: Sequence[float]) -> Schedule:
     """Phases one after another, each run from its 0 to its 1 in its fraction of the run.
 
-    Raises ValueError unless there are as many fractions as phases, all positive, with sum 1.
+    Raises ValueError unless phases are schedules, and fractions as many, all positive, with sum 1.
     """
+    if not all(isinstance(phase, Schedule) for phase in phases):
+        raise ValueError("phases: each must be a schedule, as {_target_: seedbed.schedules.linear, start: 1, end: 0}")
     if not phases or len(phases) != len(fractions) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"fractions={list(fractions)}: must be {len(phases)} positive numbers that sum to 1")
     starts = [0.0, *accumulate(fractions)][:-1]

@@ -21,6 +21,12 @@ BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
 STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
+class SkipBatch(Exception):
+    """Raised by a callback's `on_before_backward` or `on_after_backward`: the batch's gradient is dropped, with what
+    had been accumulated before it, and no step made. Its loss still counts in train/loss. All processes must raise it.
+    """
+
+
 class Supervised(pl.LightningModule):
     """Trains `net` on (x, y) batches; logs train/loss, lr, val/loss, val/accuracy (and test/…) once an epoch.
 
@@ -107,13 +113,16 @@ class Supervised(pl.LightningModule):
             losses.append(recorded)
             if shared:  # DDP averages over processes: by this the mean is that over samples
                 loss = loss * (sizes[-1] / trainer.train_dataloader.per_rank)
-            self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
-            if len(losses) % self.accumulate and not dataloader_iter.done:
-                continue
-            if self.clip:
-                self._clip(params)
-            self._step()
-            steps += 1
+            try:
+                self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
+                if len(losses) % self.accumulate and not dataloader_iter.done:
+                    continue
+                if self.clip:
+                    self._clip(params)
+                self._step()
+                steps += 1
+            except SkipBatch:
+                pass
             for p in params:
                 p.grad = None
             torch.clear_autocast_cache()  # else mixed precision would see the weights of the slice's first step

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 
 from seedbed.callbacks.curve_fit import CurveFit
 from seedbed.check import ConfigError
@@ -32,6 +33,27 @@ def test_quadratic_is_drawn_after_each_step(fit):
 def test_pictures_of_many_epochs_are_evenly_spread(fit):
     run = fit("experiment=approximate", "trainer.max_epochs=6", "callbacks.curve_fit.pictures=3")
     assert [event.step for event in pictures(run)] == [0, 16, 32, 48]
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        (["trainer.max_epochs=7"], [0, 3, 6, 7]),  # every third epoch is not the last
+        (["trainer.max_epochs=6"], [0, 2, 4, 6]),
+        (["trainer.max_epochs=9", "+trainer.max_steps=5"], [0, 3, 5]),
+    ],
+)
+def test_last_fit_is_drawn_once_wherever_training_ends(fit, words, steps):
+    run = fit("experiment=quadratic", "callbacks.curve_fit.pictures=3", *words)
+    assert [event.step for event in pictures(run)] == steps
+    (callback,) = (c for c in run.trainer.callbacks if isinstance(c, CurveFit))
+    assert [f.step for f in callback.fits] == steps
+
+
+def test_last_fit_of_a_run_that_stops_early_is_drawn(fit):
+    stop = EarlyStopping("val/loss", min_delta=1e9, patience=1)  # after the second epoch
+    run = fit("experiment=quadratic", "callbacks.curve_fit.pictures=2", callbacks=[stop])
+    assert run.metrics["epochs"] == 2 and [event.step for event in pictures(run)] == [0, 2]
 
 
 def test_figure_has_a_panel_a_fit_with_its_step_and_loss(fit):

@@ -1,15 +1,24 @@
 """The lab of the studies, in process."""
 
+import runpy
 from pathlib import Path
 
 import pytest
 
-TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def make_lab(composed, tmp_path_factory):
-    """A lab with a folder of its own."""
+def make_lab(tmp_path_factory):
+    """A lab with a folder of its own; configs are composed as the command composes them."""
+    from hydra import initialize_config_dir
+
     from seedbed.studies.lab import Lab
 
-    return lambda: Lab(lambda words: composed(*words)[0], TRAIN, tmp_path_factory.mktemp("study"))
+    run_config = runpy.run_path(str(ROOT / "scripts" / "study.py"))["run_config"]
+
+    def compose(words):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return run_config((*words, "trainer.accelerator=cpu"))
+
+    return lambda: Lab(compose, ROOT / "train.py", tmp_path_factory.mktemp("study"))

@@ -37,6 +37,16 @@ def test_size_after_one_multiplication_is_that_of_the_formula():
     assert rms(y[None]).item() == pytest.approx(0.01 * x.double().norm().item(), rel=0.15)
 
 
+@pytest.mark.parametrize(("size", "times"), [(64, 30), (512, 100), (512, 29), (8, 10)])
+def test_no_label_lies_on_a_line(size, times):
+    figure = explosion(None, size, times, seeds=1).figures["explosion"]
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    boxes = [text.get_window_extent() for text in (*ax.texts, *figure.legends[0].get_texts())]
+    curves = [line.get_transform().transform_path(line.get_path()) for line in ax.get_lines()]
+    assert not any(curve.intersects_bbox(box, filled=False) for curve in curves for box in boxes)
+
+
 def test_table_says_when_and_details_hold_every_step(found, tmp_path):
     assert [row[:3] for row in found.rows] == [
         ["standard normal", "29", "never"],

@@ -12,6 +12,7 @@ from seedbed.studies import sweeps
 from seedbed.studies.depth import depth
 from seedbed.studies.init import init
 from seedbed.studies.loss import loss
+from seedbed.studies.why_sqrt5 import why_sqrt5
 from seedbed.sweep_jobs import Job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +96,26 @@ def test_mistake_ends_with_its_message_and_leaves_nothing(tmp_path, words, shown
     done = study(*words, cwd=tmp_path)
     assert done.returncode != 0 and shown in done.stderr + done.stdout and "Traceback" not in done.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("study", "unknown"),
+    [
+        (lambda lab: init(lab, ["linear", "liner"], ["default"], 1, 1, []), "model/liner"),
+        (lambda lab: init(lab, ["linear"], ["default", "kaiming"], 1, 1, []), "init/kaiming"),
+        (lambda lab: loss(lab, ["bce", "bec"], [0.1], 1, 1, []), "loss/bec"),
+        (lambda lab: depth(lab, [2], 8, ["xavier"], [0.1], 1, 1, []), "init/xavier"),
+        (lambda lab: why_sqrt5(lab, ["default", "xavier"], 1, 1, []), "init/xavier"),
+    ],
+    ids=["model", "init", "loss", "depth", "why_sqrt5"],
+)
+def test_unknown_name_is_one_line_before_any_work(make_lab, monkeypatch, study, unknown):
+    lab = make_lab()
+    monkeypatch.setattr(lab, "sweep", None)
+    monkeypatch.setattr(lab, "module", None)
+    with pytest.raises(ConfigError, match=rf"Could not find '{unknown}' Available options in '\w+': [\w ]+$") as error:
+        study(lab)
+    assert "\n" not in str(error.value)
 
 
 def test_sweep_that_trains_nothing_is_said(make_lab):

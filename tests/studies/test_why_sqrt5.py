@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from seedbed.check import ConfigError
 from seedbed.studies.why_sqrt5 import measure, why_sqrt5
 
 WORDS = ["model=convnet", "data=mnist", "data.normalize=standard", "data.batch_size=64", "loss=cross_entropy"]
@@ -56,6 +57,13 @@ def test_measured_are_a_layers_output_and_its_weights_gradient():
     assert len(rows) == 2 and net[0].weight.grad is None
     expected = [hidden.mean(), hidden.std(), hidden.var(), gradient.mean(), gradient.std()]
     assert list(rows[0].values()) == pytest.approx([v.item() for v in expected], rel=1e-5)
+
+
+@pytest.mark.parametrize("model", ["pixel_similarity", "gan"])
+def test_model_without_a_gradient_to_measure_is_refused(make_lab, model):
+    words = [f"model={model}", "loss=bce", *["module=gan"] * (model == "gan")]
+    with pytest.raises(ConfigError, match=f"study.words=model={model} .*no single optimiser trains this model"):
+        why_sqrt5(make_lab(), ["default"], 1, 1, words)
 
 
 def test_what_it_leaves(findings, tmp_path):

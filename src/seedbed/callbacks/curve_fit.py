@@ -15,7 +15,8 @@ from seedbed.drawing.publish import publish
 class CurveFit(pl.Callback):
     """`curve_fit`, a picture drawn again and again as training goes on, and at the end `curve_fit_steps`, all of them.
 
-    pictures: how many besides that of the beginning, evenly spread; one an epoch where there are fewer epochs.
+    pictures: how many besides that of the beginning, evenly spread; one an epoch where there are fewer epochs. The last
+    fit is drawn in any case.
     Raises ConfigError where the data is no function of one number.
     """
 
@@ -40,6 +41,8 @@ class CurveFit(pl.Callback):
             self._draw(trainer, module)
 
     def on_train_end(self, trainer, module) -> None:
+        if self.fits[-1].step < trainer.global_step:  # stopped early, or a last interval that is shorter
+            self._draw(trainer, module)
         publish(trainer, "curve_fit_steps", curve_fit(self.points, self.axes, self.x, self.fits))
 
     @torch.no_grad()

@@ -7,7 +7,6 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from seedbed.check import ConfigError
-from seedbed.data.datamodule import EVAL_BATCH
 from seedbed.data.loader import Loader
 from seedbed.drawing.confusion import confusion
 from seedbed.drawing.digits import class_means, samples, worst_mistakes
@@ -69,12 +68,12 @@ class Pictures(Callback):
 @torch.no_grad()
 def evaluated(trainer, module) -> tuple[Tensor, Tensor, Tensor]:
     """(losses [N], probabilities [N, C], predictions [N]) of the validation set, in its order, on the CPU."""
-    loss, found = module.loss, []
+    data, loss, found = trainer.datamodule, module.loss, []
     one = torch.vmap(lambda output, target: loss(output[None], target[None]))
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     with trainer.precision_plugin.val_step_context():
-        for x, y in Loader(trainer.datamodule.digits.valid, EVAL_BATCH, **trainer.datamodule.conversion):
+        for x, y in Loader(data.digits.valid, data.eval_batch, **data.conversion):
             output = module(x.to(module.device)).float().cpu()
             found.append((one(output, y.cpu()), loss.probabilities(output), loss.predict(output)))
     for m, mode in modes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from seedbed.data.digits import Digits, Split
 from seedbed.data.loader import Loader
 
-EVAL_BATCH = 2048  # rows of a batch without gradients: the whole of MNIST_SAMPLE's validation set in one
+EVAL_BATCH = 2048  # rows of 28 × 28 pixels without gradients: the whole of MNIST_SAMPLE's validation set in one batch
 
 
 class DigitsModule(pl.LightningDataModule):
@@ -47,6 +48,13 @@ class DigitsModule(pl.LightningDataModule):
             x = self.digits.train[0]
             divisor, shift = NORMALIZE[self.normalize](x) if x.dtype == torch.uint8 else (1.0, 0.0)
             self.conversion = {"divisor": divisor, "shift": shift}
+
+    def evaluate_for(self, shape: Sequence[int]) -> None:
+        """Fit `eval_batch` to a network that works on inputs of this shape: its memory grows with their pixels.
+
+        Larger images make smaller batches, of as many pixels as EVAL_BATCH of MNIST's.
+        """
+        self.eval_batch = max(1, min(EVAL_BATCH, EVAL_BATCH * 28 * 28 // math.prod(shape[1:])))
 
     @property
     def num_classes(self) -> int | None:

@@ -41,7 +41,9 @@ def timm(in_shape: Sequence[int], num_outputs: int, name: str, image_size: int |
     except (RuntimeError, TypeError, AssertionError, KeyError) as error:
         raise ValueError(f"timm does not build {name} as a classifier: {_first_line(error)}") from error
     usual = net.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
-    net = nn.Sequential(Resize(image_size), net) if image_size else net
+    if image_size:
+        net = nn.Sequential(Resize(image_size), net)
+        net.resized = (in_shape[0], image_size, image_size)  # [C, H, W] that it works on: it sizes evaluation's batches
     _try(net, in_shape, num_outputs, name, image_size, usual)
     return net
 

@@ -20,6 +20,7 @@ def depth(
     words: Sequence[str],
 ) -> Findings:
     """Mean accuracy over seeds of MLPs with so many linear layers, for each init at the best of the lrs."""
+    lab.check(*([f"init={name}"] for name in inits))
     hidden = {d: show([width] * (d - 1)) for d in depths}
     shown = [show(lr) for lr in lrs]
     axes = [f"model.hidden={','.join(hidden.values())}", f"init={','.join(inits)}", f"optim.lr={','.join(shown)}"]

@@ -88,23 +88,23 @@ def _picture(sizes: dict[str, Tensor], firsts: dict[str, list[str]], size: int):
     fig = Figure(figsize=(9, 5.5), layout="constrained")
     ax = fig.subplots()
     for i, (name, runs) in enumerate(sizes.items()):
-        for run in runs:
-            shown = run.where(run.isfinite() & (run > 0), math.nan)
-            ax.plot(shown, color=f"C{i}", linewidth=1.5, alpha=0.7)
         nan, zero = firsts[name]
         fate = f"nan from {nan}" if nan != "never" else f"0 from {zero}" if zero != "never" else ""
         fate = fate or f"{runs[:, -1].mean():.2g} at the end"
-        last = int(shown.isfinite().nonzero()[-1])
-        place = {"xy": (last, shown[last]), "xytext": (6, 6), "textcoords": "offset points", "color": f"C{i}"}
-        ax.annotate(f"{name}: {fate}", ha="right" if last == len(shown) - 1 else "left", **place)
+        for run in runs:
+            shown = run.where(run.isfinite() & (run > 0), math.nan)
+            (line,) = ax.plot(shown, color=f"C{i}", linewidth=1.5, alpha=0.7)
+        line.set_label(f"{name}: {fate}")
     limits = torch.finfo(torch.float32)
-    for limit, name in ((limits.max, "largest float32"), (limits.smallest_normal * limits.eps, "smallest float32")):
+    smallest = limits.smallest_normal * limits.eps
+    for limit, name, va in ((limits.max, "largest", "bottom"), (smallest, "smallest", "top")):  # no line gets there
         ax.axhline(limit, color="grey", linestyle=":", linewidth=1)
-        ax.text(len(shown) - 1, limit, f"{name}: {limit:.1e}", color="grey", ha="right", va="top", fontsize=9)
+        ax.text(len(shown) - 1, limit, f"{name} float32: {limit:.1e}", color="grey", ha="right", va=va, fontsize=9)
     ax.set_yscale("log")
     ax.set_yticks([10.0**e for e in range(-50, 50, 10)])
     ax.set_ylim(1e-50, 1e45)
     ax.set_title(f"A vector multiplied by random {size} × {size} matrices, {len(runs)} seeds each")
+    fig.legend(loc="outside lower center", ncols=len(sizes))  # in the axes it would lie on some line, for some size
     ax.set_xlabel("multiplications")
     ax.set_ylabel("root mean square of the vector (log)")
     ax.grid(alpha=0.3)

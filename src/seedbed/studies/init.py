@@ -10,6 +10,7 @@ from seedbed.studies.findings import Findings
 
 def init(lab, models: Sequence[str], inits: Sequence[str], seeds: int, epochs: int, words: Sequence[str]) -> Findings:
     """Accuracy and loss curves of every init × model at one learning rate; means with 95 % intervals over seeds."""
+    lab.check(*([f"model={name}"] for name in models), *([f"init={name}"] for name in inits))
     axes = [f"model={','.join(models)}", f"init={','.join(inits)}", sweeps.seeds_word(seeds)]
     jobs = lab.sweep([*words, *axes, f"trainer.max_epochs={epochs}"])
     groups = {(m, i): sweeps.having(jobs, {"model": m, "init": i}) for m in models for i in inits}

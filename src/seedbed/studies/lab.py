@@ -24,12 +24,17 @@ log = logging.getLogger("seedbed")
 class Lab:
     """Networks in this process, sweeps in another.
 
-    compose: words → the config of such a run. train: the path of train.py. folder: the study's own.
+    compose: words → the config of such a run, or a ConfigError. train: the path of train.py. folder: the study's own.
     """
 
     def __init__(self, compose: Callable[[Sequence[str]], dict[str, Any]], train: Path, folder: Path):
         self._compose, self.train, self.runs = cache(compose), train, folder / "runs"
         self._parts, self._data = Parts(), cache(lambda node: build_data({"data": json.loads(node)}))
+
+    def check(self, *commands: Sequence[str]) -> None:
+        """Raises ConfigError for the first of these commands that names what is not there: before any work begins."""
+        for words in commands:
+            check(self._compose(tuple(words)))
 
     def module(self, words: tuple[str, ...], seed: int) -> tuple[Supervised, DigitsModule]:
         """An untrained run and its data. `seed` is that of the weights: the order of the data stays the words'."""

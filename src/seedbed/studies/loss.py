@@ -12,6 +12,7 @@ from seedbed.text_tables import show
 
 def loss(lab, losses: Sequence[str], lrs: Sequence[float], seeds: int, epochs: int, words: Sequence[str]) -> Findings:
     """Accuracy of every loss × lr, and its curve at the lr whose mean is best; 95 % intervals over seeds."""
+    lab.check(*([f"loss={name}"] for name in losses))
     shown = [show(lr) for lr in sorted(lrs)]
     axes = [f"loss={','.join(losses)}", f"optim.lr={','.join(shown)}", sweeps.seeds_word(seeds)]
     jobs = lab.sweep([*words, *axes, f"trainer.max_epochs={epochs}"])

@@ -11,8 +11,10 @@ from statistics import fmean
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from tqdm import tqdm
 
+from seedbed.check import ConfigError
 from seedbed.inits import layers
 from seedbed.studies.findings import Findings
 
@@ -52,6 +54,9 @@ def train(module, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> float
 
 def why_sqrt5(lab, inits: Sequence[str], seeds: int, steps: int, words: Sequence[str]) -> Findings:
     """Statistics of every layer under each init, means over seeds; on the 256 images that an init may see."""
+    lab.check(*((*words, f"init={init}") for init in inits))
+    if not isinstance(lab.module((*words, f"init={inits[0]}"), 0)[0].configure_optimizers(), Optimizer):
+        raise ConfigError(f"study.words={' '.join(words)}: no single optimiser trains this model")
     details, losses = [], {}
     progress = tqdm(total=len(inits) * seeds, unit="net", desc="training", mininterval=1)
     for init in inits:
