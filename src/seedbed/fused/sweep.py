@@ -18,7 +18,7 @@ from torch import nn
 from seedbed.build import Parts, Unfit, build_data, build_trainer
 from seedbed.callbacks.progress import RunProgress
 from seedbed.check import ConfigError
-from seedbed.data.datamodule import EVAL_BATCH, DigitsModule
+from seedbed.data.datamodule import DigitsModule
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
 from seedbed.fused.halving import Halving
@@ -174,7 +174,7 @@ class FusedSweep:
     def _train_piece(self, piece: StackPlan, data: DigitsModule) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [self.jobs[n] for n in piece.jobs]
         stack = self.parts.stack([job.config for job in jobs], piece.groups, data, self._halving(jobs[0].config))
-        data.eval_batch = max(64, min(EVAL_BATCH, 2**24 // (len(jobs) * _activations_per_row(stack, data))))
+        data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack, data))))
         checkpoints = StackCheckpoints(self._folder(piece))
         bar = RunProgress(f"training {len(jobs)} runs")
         trainer = build_trainer(jobs[0].config, logger=False, callbacks=[checkpoints, bar])
