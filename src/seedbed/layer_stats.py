@@ -42,7 +42,7 @@ class Values:
         """From the summaries [T, len(COLUMNS) + BINS] of T steps."""
         rows = rows.cpu().double().numpy()
         columns = dict(zip(COLUMNS, rows.T, strict=False))
-        finite = np.isfinite(columns["high"] - columns["low"])
+        finite = np.isfinite(columns["low"]) & np.isfinite(columns["high"])
         columns["near_zero"] = np.where(finite, columns["near_zero"], np.nan)
         low, high = (np.where(finite, columns[c], np.nan) for c in ("low", "high"))
         return cls(**columns, counts=rows[:, len(COLUMNS) :], edges=edges(low, high))

@@ -72,9 +72,10 @@ def histogram_over_time(name: str, series: Series) -> Figure:
         ax.plot(series.steps, 100 * values.near_zero, color="tab:red")
         ax.set(ylim=(-3, 103), xlim=extent(series.steps), xlabel=STEP)
         ax.set_ylabel(label, fontsize=8)
+        ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
     tops[0].set_title(f"{name}: activations", y=1.01)  # a y spares the search for one, a quarter of the drawing
-    tops[1].set_title("gradients of the loss by these activations", y=1.01)
+    tops[1].set_title("gradients of the loss with respect to these activations", y=1.01)
     return figure
 
 
@@ -137,7 +138,7 @@ def overview(layers: dict[str, Series]) -> Figure:
         "std of activations": (axes[0, 1], lambda s: s.activations.std),
         f"% of activations near zero (|x| < {NEAR_ZERO})": (axes[0, 2], lambda s: 100 * s.activations.near_zero),
         # 0 has no place on a logarithmic axis
-        "std of gradients by activations": (
+        "std of gradients with respect to activations": (
             axes[1, 1],
             lambda s: np.where(s.gradients.std > 0, s.gradients.std, np.nan),
         ),
@@ -152,6 +153,7 @@ def overview(layers: dict[str, Series]) -> Figure:
             ax.plot(series.steps, values(series), color=colour, lw=1.2, label=name)
         ax.set_title(title, fontsize=10, y=1.01)
         ax.set_xlabel(STEP)
+        ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
     for ax in axes[:, 2]:
         ax.set_ylim(-3, 103)
