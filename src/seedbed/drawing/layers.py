@@ -175,7 +175,8 @@ def name_layers(ax: Axes, drawn: Axes, names: list[str]) -> None:
     ax.axis("off")
     if len(names) <= NAMED:
         half = len(names) > NAMED // 2
-        ax.legend(*drawn.get_legend_handles_labels(), loc="center", ncols=2 if half else 1, fontsize=6 if half else 8)
+        tight = {"ncols": 2, "fontsize": 6, "labelspacing": 0.3} if half else {"fontsize": 8}
+        ax.legend(*drawn.get_legend_handles_labels(), loc="center", **tight)
         return
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
