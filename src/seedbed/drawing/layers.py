@@ -131,7 +131,7 @@ def overview(layers: dict[str, Series]) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 7.5), dpi=90)
-    axes = figure.subplots(2, 3)
+    axes = figure.subplots(2, 3, sharex=True)
     figure.subplots_adjust(0.05, 0.08, 0.98, 0.88, wspace=0.2, hspace=0.35)
     panels = {
         "mean of activations": (axes[0, 0], lambda s: s.activations.mean),
@@ -150,7 +150,7 @@ def overview(layers: dict[str, Series]) -> Figure:
     colours = layer_colours()(np.linspace(0, 1, len(layers)))
     for title, (ax, values) in panels.items():
         for colour, (name, series) in zip(colours, layers.items(), strict=True):
-            ax.plot(series.steps, values(series), color=colour, lw=1.2, label=name)
+            ax.plot(series.steps, values(series), color=colour, lw=1.2, marker=".", ms=3, label=name)
         ax.set_title(title, fontsize=10, y=1.01)
         ax.set_xlabel(STEP)
         ax.locator_params(axis="x", integer=True)
