@@ -157,7 +157,7 @@ def gradient_summary(x: Tensor) -> Tensor:
 
     A bin is half an octave: |x| from 1 to 1.5, to 2, to 3, to 4 and so on, down from the largest. A float32's bits read
     as an integer grow by 2²³ an octave, so they are its logarithm but for straight lines between powers of two, at a
-    fifteenth of what the logarithm costs on a CPU. What is below the last octave counts as zero.
+    fraction of what the logarithm costs on a CPU. What is below the last octave counts as zero.
     """
     x = x.float()
     mean, std = mean_and_std(x)

@@ -74,7 +74,7 @@ def histogram_over_time(name: str, series: Series) -> Figure:
         ax.set_ylabel(label, fontsize=8)
         ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
-    tops[0].set_title(f"{name}: activations", y=1.01)  # a y spares the search for one, a quarter of the drawing
+    tops[0].set_title(f"{name}: activations", y=1.01)  # a y spares the search for one
     tops[1].set_title("gradients of the loss with respect to these activations", y=1.01)
     return figure
 
