@@ -1,16 +1,29 @@
 """What activation_stats records is what the layers gave, at the steps it says, and training does not notice it."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from seedbed.callbacks import activation_stats
 from seedbed.callbacks.activation_stats import ActivationStats
-from seedbed.drawing.layers import rebinned
-from seedbed.layer_stats import BINS, LayerStats, summary, watched
+from seedbed.drawing.layers import histogram_over_time, overview, rebinned
+from seedbed.layer_stats import (
+    BIN,
+    BINS,
+    COLUMNS,
+    LayerStats,
+    Values,
+    gradient_summary,
+    octave_edges,
+    summary,
+    watched,
+)
 from seedbed.models.convnet import resnet18
 
 LAYERS = ("1.Linear", "2.ReLU", "3.Linear")
@@ -47,11 +60,15 @@ def test_first_step_equals_a_forward_and_backward_by_hand(fit):
             "activation_near_zero": (np.abs(out) < 0.05).mean(),
             "gradient_mean": grad.mean(),
             "gradient_std": grad.std(),
+            "gradient_near_zero": (np.abs(grad) <= np.abs(grad).max() / 1000).mean(),
         }
         for tag, value in expected.items():
             assert logged[f"{tag}/{name}"][0] == (0, pytest.approx(value, rel=1e-4, abs=1e-8)), (tag, name)
+        for kind, values in (("activations", out), ("gradients", grad)):
+            histogram = histograms.Histograms(f"{kind}/{name}")[0].histogram_value
+            assert histogram.num == sum(histogram.bucket) == values.size
+            assert (histogram.min, histogram.max) == pytest.approx((values.min(), values.max()), rel=1e-6)
         histogram = histograms.Histograms(f"activations/{name}")[0].histogram_value
-        assert histogram.num == sum(histogram.bucket) == out.size
         reference = np.histogram(out.astype(np.float32), BINS)[0]  # a value on an edge may fall to either side
         assert np.abs(reference - np.array(histogram.bucket)[-BINS:]).sum() <= 0.01 * out.size
 
@@ -104,12 +121,17 @@ def test_diverging_run_is_recorded_to_its_end(fit):
     run = fit("loss=mse", "optim.lr=1e6", "trainer.max_epochs=2", callbacks=[ActivationStats(every=5)])
     assert run.metrics["status"] == "diverged"
     assert (run.folder / "pictures/activations/3.Linear.png").exists()
-    assert not all(np.isfinite(value) for _, value in numbers(run)["activation_mean/3.Linear"])
+    for tag in ("activation_mean/3.Linear", "gradient_mean/3.Linear"):
+        assert not all(np.isfinite(value) for _, value in numbers(run)[tag])
 
 
-def test_accumulated_batches_are_counted_as_batches(fit):
-    run = fit("trainer.max_epochs=1", "trainer.accumulate_grad_batches=4", callbacks=[ActivationStats(every=10)])
-    assert [step for step, _ in numbers(run)["activation_mean/2.ReLU"]] == [0, 10, 20, 30, 40]
+def test_accumulated_batches_are_counted_as_batches_and_their_gradients_are_of_the_loss(fit):
+    accumulated = ("trainer.max_epochs=1", "trainer.accumulate_grad_batches=3")
+    run = fit(*accumulated, callbacks=[ActivationStats(every=10)])
+    found, alone = numbers(run), numbers(fit("trainer.max_epochs=1", callbacks=[ActivationStats(every=10)]))
+    assert [step for step, _ in found["activation_mean/2.ReLU"]] == [0, 10, 20, 30, 40]
+    for tag in (f"gradient_{what}/{name}" for what in ("mean", "std", "near_zero") for name in LAYERS):
+        assert found[tag][0][1] == pytest.approx(alone[tag][0][1], rel=1e-5, abs=1e-9)  # the first step's
 
 
 def test_resnet18_is_watched_at_convolutions_relus_and_the_last_layer():
@@ -134,6 +156,90 @@ def test_constants_and_nans_are_summed_up_without_complaint(x):
     assert row[0].isnan() == x.isnan().any()
 
 
+GRADIENTS = {
+    "normal": torch.randn(5000, generator=torch.Generator().manual_seed(0)),
+    "ten decades": torch.randn(5000, generator=torch.Generator().manual_seed(0)) * torch.logspace(-12, -2, 5000),
+    "half off": torch.randn(5000, generator=torch.Generator().manual_seed(0)) * (torch.arange(5000) % 2) * -1e-6,
+    "one sign": torch.logspace(-3, 0, 5000),
+    "float16": torch.randn(5000, generator=torch.Generator().manual_seed(0)).half(),
+    "dead": torch.zeros(5000),
+    "tiny": torch.full((5000,), -1e-42),
+}
+
+
+@pytest.mark.parametrize("x", GRADIENTS.values(), ids=GRADIENTS)
+def test_gradient_histogram_is_numpys_between_the_same_edges(x):
+    values = Values.of(gradient_summary(x)[None], octave_edges)
+    x, largest = x.float().numpy(), np.abs(x.float().numpy()).max()
+    edges = values.edges[0]
+    assert (np.diff(edges) > 0).all() and edges[BINS // 2] == 0
+    assert max(edges[-1], -edges[0]) == pytest.approx(max(largest, 1e-30), rel=1e-6)
+    if largest > 1e-30:
+        np.testing.assert_allclose(edges[-1:-7:-2] / edges[-3::-2][:3], 2, rtol=1e-6)  # two bins an octave
+    least = (np.float32(max(largest, 1e-30)).view(np.int32) - BINS // 2 * BIN).view(np.float32)
+    seen = np.where(np.abs(x) < least, 0, x)  # what is smaller counts as zero
+    assert np.abs(np.histogram(seen, edges)[0] - values.counts[0]).sum() <= 2 and values.counts.sum() == len(x)
+    assert values.near_zero[0] == pytest.approx((np.abs(x) <= largest / 1000).mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_gradients_that_are_not_finite_have_no_share_near_zero_and_no_edges(bad):
+    values = Values.of(gradient_summary(torch.tensor([1.0, bad, 2.0]))[None], octave_edges)
+    assert np.isnan(values.near_zero).all() and np.isnan(values.edges).all() and not np.isfinite(values.mean).any()
+
+
+def test_recorded_gradients_are_those_of_autograd_at_every_step():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    stats, expected = LayerStats(net, every=1), []
+    for step in range(3):
+        x = torch.randn(16, 1, 8, 8)
+        (net(x).exp().mean() * 10**-step).backward()
+        h, outputs = x, []
+        for layer in net:
+            h = layer(h)
+            h.retain_grad()
+            outputs.append(h)
+        (h.exp().mean() * 10**-step).backward()
+        expected.append([outputs[i].grad.double().numpy() for i in (0, 1, 3)])
+    for i, (name, series) in enumerate(stats.series().items()):
+        g = series.gradients
+        for step in range(3):
+            grad = expected[step][i]
+            found = [getattr(g, column)[step] for column in COLUMNS]
+            near_zero = (np.abs(grad) <= np.abs(grad).max() / 1000).mean()
+            wanted = [grad.mean(), grad.std(), near_zero, grad.min(), grad.max()]
+            assert found == pytest.approx(wanted, rel=1e-4, abs=1e-9), (name, step)
+            assert np.abs(np.histogram(grad, g.edges[step])[0] - g.counts[step]).sum() <= 2  # of 48 to 2304
+
+
+def test_layer_without_gradients_and_one_whose_gradients_are_not_finite_are_drawn():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    net[0].requires_grad_(False)
+    stats = LayerStats(net, every=1)
+    for factor in (1.0, torch.inf, 0.0):
+        (net(torch.ones(2, 4)).square().sum() * factor).backward()
+    found = stats.series()
+    assert np.isnan(found["0.Linear"].gradients.counts).all()
+    assert np.isfinite(found["2.Linear"].gradients.edges).all(1).tolist() == [True, False, True]
+    for figure in (*(histogram_over_time(name, s) for name, s in found.items()), overview(found)):
+        figure.savefig(BytesIO())
+
+
+@pytest.mark.parametrize(("layers", "bars"), [(1, 0), (40, 0), (41, 1), (150, 1)])
+def test_overview_has_a_colour_bar_in_place_of_a_legend_that_would_not_fit(layers, bars):
+    net = nn.Sequential(*[nn.Linear(2, 2) for _ in range(layers)])
+    stats = LayerStats(net, every=1)
+    net(torch.ones(1, 2)).sum().backward()
+    figure = overview(stats.series())
+    legends = [ax.get_legend() for ax in figure.axes if ax.get_legend()]
+    inside = [child for ax in figure.axes for child in ax.child_axes]
+    assert (len(legends), len(inside)) == (1 - bars, bars)
+    for shown in legends:
+        box, room = shown.get_window_extent(FigureCanvasAgg(figure).get_renderer()), figure.axes[3].get_window_extent()
+        assert box.height <= room.height
+
+
 def test_rebinning_keeps_the_mass_and_the_mean():
     torch.manual_seed(0)
     stats = LayerStats(net := nn.Sequential(nn.Linear(50, 400)), every=1)
@@ -142,9 +248,9 @@ def test_rebinning_keeps_the_mass_and_the_mean():
         with torch.no_grad():
             net[0].weight.mul_(2)  # each step's values span another range
     (series,) = stats.series().values()
-    counts, edges = rebinned(series)
+    counts, edges = rebinned(series.activations.counts, series.activations.edges)
     centres = (edges[1:] + edges[:-1]) / 2
     # the axis leaves out 0.1 % of all values, most of them of the widest step
     assert (counts.sum(1) > 0.99 * 120_000).all()
     spread = np.sqrt((counts * centres**2).sum(1) / counts.sum(1))
-    np.testing.assert_allclose(spread, series.std, rtol=0.05)
+    np.testing.assert_allclose(spread, series.activations.std, rtol=0.05)

@@ -12,25 +12,21 @@ from tqdm import tqdm
 
 from seedbed.drawing.layers import histogram_over_time, overview
 from seedbed.drawing.publish import publish
-from seedbed.layer_stats import LayerStats, Series
+from seedbed.layer_stats import LayerStats, Series, Values
 
 WRITE_EVERY = 5.0  # seconds
-SCALARS = {
-    "activation_mean": "mean",
-    "activation_std": "std",
-    "activation_near_zero": "near_zero",
-    "gradient_mean": "gradient_mean",
-    "gradient_std": "gradient_std",
-}
+SCALARS = ("mean", "std", "near_zero")
 
 
 class ActivationStats(Callback):
-    """Records the layers at the training steps divisible by `every`: batches, counted from the run's first, which is 0.
+    """Records the layers at the mini-batches divisible by `every`, counted from the run's first, which is 0.
 
-    For each layer and recorded step: mean, std and share near zero of the activations, mean and std of the gradients of
-    the loss with respect to them (of the scaled loss, under precision 16-mixed) as scalars, and a histogram. At the end
-    one histogram over time a layer and one figure of all. The weights come out the same to the bit. A resumed run
-    records from where it resumes.
+    For each layer and recorded mini-batch, of the activations and of the gradients of the loss with respect to them
+    (of the scaled loss, under precision 16-mixed): mean, std and share near zero as scalars, and a histogram. An
+    activation is near zero if |x| < 0.05, a gradient if it is at most a thousandth of the largest |gradient| of its
+    layer and mini-batch. TensorBoard's step is the mini-batch, of which trainer.accumulate_grad_batches make one step
+    of train/loss; the gradients are of the mini-batch's own loss. At the end one picture a layer and one of all. The
+    weights come out the same to the bit. A resumed run records from where it resumes.
     """
 
     def __init__(self, every: int = 30):
@@ -40,7 +36,7 @@ class ActivationStats(Callback):
     def on_train_start(self, trainer, module) -> None:
         if trainer.is_global_zero:
             done = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-            self._stats = LayerStats(module.net, self.every, done)
+            self._stats = LayerStats(module.net, self.every, done, module.accumulate)
             self._parts: dict[str, list[Series]] = defaultdict(list)
             self._written = time.monotonic()
 
@@ -76,23 +72,42 @@ class ActivationStats(Callback):
             publish(trainer, f"activations/{name}", histogram_over_time(name, series))
 
 
-def joined(parts: list[Series]) -> Series:
-    return Series(**{field: np.concatenate([getattr(p, field) for p in parts]) for field in vars(parts[0])})
+def joined(parts: list) -> Series | Values | np.ndarray:
+    """One after the other in time."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return type(parts[0])(**{field: joined([getattr(p, field) for p in parts]) for field in vars(parts[0])})
 
 
 def write(writer, name: str, series: Series) -> None:
-    """TensorBoard's records of one layer; a step whose activations are not finite gets no histogram."""
-    from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+    """TensorBoard's records of one layer; no histogram where values are not finite, no gradients where none came."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
     for i, step in enumerate(series.steps):
-        values = [
-            Summary.Value(tag=f"{tag}/{name}", simple_value=getattr(series, field)[i]) for tag, field in SCALARS.items()
-        ]
-        low, high, counts = series.low[i], series.high[i], series.counts[i]
-        if np.isfinite(high - low):
-            n, mean, std = counts.sum(), series.mean[i], series.std[i]
-            sums = {"num": n, "sum": n * mean, "sum_squares": n * (std**2 + mean**2)}
-            limits = np.linspace(low, high, len(counts) + 1)[1:]
-            histogram = HistogramProto(min=low, max=high, **sums, bucket_limit=limits, bucket=counts)
-            values.append(Summary.Value(tag=f"activations/{name}", histo=histogram))
-        writer.add_summary(Summary(value=values), int(step))
+        found = []
+        for kind, values in (("activation", series.activations), ("gradient", series.gradients)):
+            if np.isnan(values.counts[i]).any():
+                continue
+            for column in SCALARS:
+                found.append(Summary.Value(tag=f"{kind}_{column}/{name}", simple_value=getattr(values, column)[i]))
+            if np.isfinite(values.edges[i]).all():
+                found.append(Summary.Value(tag=f"{kind}s/{name}", histo=histogram(values, i)))
+        writer.add_summary(Summary(value=found), int(step))
+
+
+def histogram(values: Values, i: int):
+    """TensorBoard's of step i, without the empty bins at its ends, which reach beyond the least and largest value."""
+    from tensorboard.compat.proto.summary_pb2 import HistogramProto
+
+    counts, mean, std = values.counts[i], values.mean[i], values.std[i]
+    first, last = np.flatnonzero(counts)[[0, -1]]
+    n = counts.sum()
+    return HistogramProto(
+        min=values.low[i],
+        max=values.high[i],
+        num=n,
+        sum=n * mean,
+        sum_squares=n * (std**2 + mean**2),
+        bucket_limit=values.edges[i, first + 1 : last + 2],
+        bucket=counts[first : last + 1],
+    )
