@@ -153,6 +153,7 @@ def overview(layers: dict[str, Series]) -> Figure:
             ax.plot(series.steps, values(series), color=colour, lw=1.2, marker=".", ms=3, label=name)
         ax.set_title(title, fontsize=10, y=1.01)
         ax.set_xlabel(STEP)
+        ax.tick_params(labelbottom=True)  # below one panel there is none
         ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
     for ax in axes[:, 2]:
