@@ -23,11 +23,12 @@ class ActivationStats(Callback):
     """Records the layers at the mini-batches divisible by `every`, counted from the run's first, which is 0.
 
     For each layer and recorded mini-batch, of the activations and of the gradients of the loss with respect to them
-    (of the scaled loss, under precision 16-mixed): mean, std and share near zero as scalars, and a histogram. An
-    activation is near zero if |x| < 0.05, a gradient if it is at most a thousandth of the largest |gradient| of its
-    layer and mini-batch. TensorBoard's step is the mini-batch, of which trainer.accumulate_grad_batches make one step
-    of train/loss; the gradients are of the mini-batch's own loss. At the end one picture a layer and one of all. The
-    weights come out the same to the bit. A resumed run records from where it resumes.
+    (of the scaled loss, under precision 16-mixed): mean, std and share near zero as scalars, and a histogram; of a
+    layer with very many values, of a sample spread over them (`layer_stats.sample`). An activation is near zero if
+    |x| < 0.05, a gradient if it is at most a thousandth of the largest |gradient| of its layer and mini-batch.
+    TensorBoard's step is the mini-batch, of which trainer.accumulate_grad_batches make one step of train/loss; the
+    gradients are of the mini-batch's own loss. At the end one picture a layer and one of all. The weights come out the
+    same to the bit. A resumed run records from where it resumes.
     """
 
     def __init__(self, every: int = 100):
