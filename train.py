@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed.check import ConfigError, check
+from seedbed.quick_exit import quick_exit
 from seedbed.quick_import import import_torch
 
 log = logging.getLogger("seedbed")
@@ -83,3 +84,4 @@ def discard(folder: Path) -> None:
 
 if __name__ == "__main__":
     main()
+    quick_exit()

@@ -9,14 +9,13 @@ expects of a cluster.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import parent_process
-from multiprocessing.util import _exit_function
 from threading import Thread
 from typing import Any
 
 from seedbed.check import ConfigError
+from seedbed.quick_exit import quick_exit
 
 Config = Mapping[str, Any]
 
@@ -77,12 +76,7 @@ def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], 
         raise
     if rank == 0:
         answers.put(result)
-    # Threads of gloo may still be letting go of tensors, which aborts a process whose interpreter shuts down meanwhile
-    # (pytorch issue 190489). So this one ends as those do that multiprocessing forks: without a shutdown.
-    _exit_function()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    quick_exit()  # else a thread of gloo may abort it
 
 
 def _end_with_parent() -> None:
