@@ -122,7 +122,7 @@ class Supervised(pl.LightningModule):
                 self._step()
                 steps += 1
             except SkipBatch:
-                pass
+                pass  # no step; the gradient is dropped here as it is after one
             for p in params:
                 p.grad = None
             torch.clear_autocast_cache()  # else mixed precision would see the weights of the slice's first step

@@ -89,7 +89,7 @@ def test_stacked_resnet18_equals_its_solo_runs(sweep, monkeypatch, tmp_path):
     """In float64, 1e-9 after three steps; in float32 a change of one unit in the last place grows to 1e-3 by then."""
     from PIL import Image
 
-    import seedbed.fused.sweep as fused_sweep
+    import seedbed.fused.capacity
     from seedbed.data.mnist_sample import mnist_sample
 
     images, targets = mnist_sample().train
@@ -97,7 +97,9 @@ def test_stacked_resnet18_equals_its_solo_runs(sweep, monkeypatch, tmp_path):
         folder = tmp_path / ("train" if i % 5 else "valid") / str(int(targets[i]))
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images[i, 0].numpy()).save(folder / f"{i}.png")
-    monkeypatch.setattr(fused_sweep, "_probe", lambda nets, x: (1.0, 0.0))  # on a CPU it would not be stacked
+    monkeypatch.setattr(
+        seedbed.fused.capacity, "_probe", lambda nets, x: (1.0, 0.0)
+    )  # on a CPU it would not be stacked
     words = ["model=resnet18", "data=image_folder", f"data.root={tmp_path}", "data.batch_size=64"]
     words += ["optim.lr=0.01,0.02", "trainer.precision=64-true", "trainer.max_epochs=1"]
     assert_equal_jobs(sweep("basic", *words), sweep("fused", *words), 1e-9)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +18,10 @@ from seedbed.build import Parts, Unfit, build_data, build_trainer
 from seedbed.callbacks.progress import RunProgress
 from seedbed.check import ConfigError
 from seedbed.data.datamodule import DigitsModule
+from seedbed.fused.capacity import capacity
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
 from seedbed.fused.halving import Halving
-from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import stacked
 from seedbed.fused.plan import StackPlan, order_of, plan, record
 from seedbed.fused.stack import Stack
@@ -30,8 +29,6 @@ from seedbed.manifest import result
 from seedbed.run import write_metrics
 
 log = logging.getLogger(__name__)
-
-BUDGET = 4 << 30  # bytes at most for a stack, however much is free
 
 
 @dataclass
@@ -41,10 +38,6 @@ class FusedJob:
     config: Mapping[str, Any]
     folder: Path
     hparams: dict[str, str | int | float]
-
-
-class NotWorthIt(Exception):
-    """Raised where a stack of a network was seen to be no faster than its members one after another."""
 
 
 class FusedSweep:
@@ -89,7 +82,9 @@ class FusedSweep:
         pieces, alone = [], {}
         for stack in stacks:
             try:
-                most = self._capacity(stack, self._data(stack))
+                data = self._data(stack)
+                x = data.digits.train[0][: self.jobs[stack.jobs[0]].config["data"]["batch_size"]].float() / 255
+                most = capacity(self._nets(stack.jobs, 4, data), x, stack.groups / len(stack.jobs))
             except Exception as reason:  # too slow, or one of them is at fault: alone, it fails alone
                 alone |= dict.fromkeys(stack.jobs, next(iter(str(reason).splitlines()), repr(reason)))
             else:
@@ -105,24 +100,6 @@ class FusedSweep:
         members = len(stack.jobs) // stack.groups
         data.seed = [order_of(self.jobs[n].config) for n in stack.jobs[::members]]
         return data
-
-    def _capacity(self, stack: StackPlan, data: DigitsModule) -> int:
-        """Members that fit; NotWorthIt if a short timed probe says that stacking does not pay."""
-        config = self.jobs[stack.jobs[0]].config
-        nets = self._nets(stack.jobs, 4, data)
-        if not any(True for _ in nets[0].parameters()):
-            raise NotWorthIt("nothing is learned by gradient")
-        x = data.digits.train[0][: config["data"]["batch_size"]].float() / 255
-        if len(nets) > 1:
-            alone, together = _probe(nets, x)
-            if together > alone:
-                raise NotWorthIt(
-                    f"a step takes {alone * 1e3:.0f} ms alone and {together * 1e3:.0f} ms a member stacked"
-                )
-        weights = sum(p.numel() for p in nets[0].parameters()) * 4 * 8  # gradient, optimiser, best and final copies
-        activations = _activations(nets[0], x) * 4 * 3
-        batches = x.numel() * 4 * 2 * stack.groups / len(stack.jobs)
-        return max(1, int(min(BUDGET, _free_memory() / 2) / (weights + activations + batches)))
 
     def _nets(self, jobs: Sequence[int], most: int, data: DigitsModule) -> list[nn.Module]:
         """Of the first jobs that can be built. Raises ConfigError if none can."""
@@ -174,7 +151,7 @@ class FusedSweep:
     def _train_piece(self, piece: StackPlan, data: DigitsModule) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [self.jobs[n] for n in piece.jobs]
         stack = self.parts.stack([job.config for job in jobs], piece.groups, data, self._halving(jobs[0].config))
-        data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack, data))))
+        data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
         checkpoints = StackCheckpoints(self._folder(piece))
         bar = RunProgress(f"training {len(jobs)} runs")
         trainer = build_trainer(jobs[0].config, logger=False, callbacks=[checkpoints, bar])
@@ -232,48 +209,6 @@ class FusedSweep:
             yield number, metrics
 
 
-def _probe(nets: Sequence[nn.Module], x: torch.Tensor) -> tuple[float, float]:
-    """Seconds of a step of one network, and of a member of a stack; (1, 0) where a step is short enough to pay."""
-
-    def step_seconds(net: nn.Module, repeats: int) -> float:
-        seconds = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            net(x if net is nets[0] else x.unsqueeze(0)).sum().backward()
-            seconds.append(time.perf_counter() - start)
-        return min(seconds)
-
-    alone = step_seconds(nets[0], 2)
-    if alone < 0.005:
-        return 1.0, 0.0
-    return alone, step_seconds(StackedNet(nets, 1), 2) / len(nets)
-
-
-def _activations(net: nn.Module, x: torch.Tensor) -> int:
-    """Numbers that the layers of `net` put out for the batch x."""
-    total = 0
-
-    def count(module, inputs, output):
-        nonlocal total
-        total += output.numel()
-
-    hooks = [m.register_forward_hook(count) for m in net.modules() if not isinstance(m, nn.Flatten)]
-    with torch.no_grad():
-        net(x)
-    for hook in hooks:
-        hook.remove()
-    return total
-
-
-def _activations_per_row(stack: Stack, data: DigitsModule) -> int:
+def _activations_per_row(stack: Stack) -> int:
     """Numbers that a member puts out for one image, about: of its widest layers' outputs."""
     return max(1, sum(p.shape[1] for name, p in stack.net.stacked_state().items() if name.endswith("bias")))
-
-
-def _free_memory() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return 2 * BUDGET
