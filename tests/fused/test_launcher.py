@@ -85,7 +85,7 @@ def test_members_stop_early_as_their_solo_runs_do(sweep):
         assert a["wait_count"] == b["wait_count"] and torch.isclose(a["best_score"], b["best_score"], rtol=1e-5)
 
 
-def test_stacked_resnet18_equals_its_solo_runs(sweep, monkeypatch, tmp_path):
+def test_stacked_resnet18_equals_its_solo_runs(sweep, monkeypatch, tmp_path, capsys):
     """In float64, 1e-9 after three steps; in float32 a change of one unit in the last place grows to 1e-3 by then."""
     from PIL import Image
 
@@ -103,6 +103,7 @@ def test_stacked_resnet18_equals_its_solo_runs(sweep, monkeypatch, tmp_path):
     words = ["model=resnet18", "data=image_folder", f"data.root={tmp_path}", "data.batch_size=64"]
     words += ["optim.lr=0.01,0.02", "trainer.precision=64-true", "trainer.max_epochs=1"]
     assert_equal_jobs(sweep("basic", *words), sweep("fused", *words), 1e-9)
+    assert "1 × 2 runs as one" in capsys.readouterr().out
 
 
 def choice(key: str, *values: str) -> st.SearchStrategy[list[str]]:
