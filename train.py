@@ -17,9 +17,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seedbed.check import ConfigError, check
-from seedbed.quick_exit import quick_exit
-from seedbed.quick_import import import_torch
+from seedbed.allowed_values import check
+from seedbed.errors import ConfigError
+from seedbed.startup.quick_exit import quick_exit
+from seedbed.startup.quick_import import import_torch
 
 log = logging.getLogger("seedbed")
 
@@ -29,7 +30,7 @@ def main(cfg: DictConfig) -> float | None:
     job = HydraConfig.get()
     folder, choices = Path(job.runtime.output_dir), dict(job.runtime.choices)
     if job.mode == RunMode.MULTIRUN:
-        from seedbed.job import own_checkpoint, run, value
+        from seedbed.sweeps.job import own_checkpoint, run, value
 
         def train_job() -> None:
             config = checked(cfg)
@@ -45,8 +46,8 @@ def main(cfg: DictConfig) -> float | None:
         sys.exit(2)
     except Exception as error:
         log.exception("failed: %s", error)
-        from seedbed.job import UNKNOWN
-        from seedbed.run import write_metrics
+        from seedbed.sweeps.job import UNKNOWN
+        from seedbed.training.run import write_metrics
 
         write_metrics(folder, {"status": "failed", **dict.fromkeys(UNKNOWN), "seed": cfg.seed})
         sys.exit(1)
@@ -60,10 +61,10 @@ def checked(cfg: DictConfig) -> dict:
 
 def train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None = None) -> float | None:
     import_torch()
-    from seedbed.hparams import hparams, read_kinds
-    from seedbed.ranks import spread
-    from seedbed.run import report, write_metrics
-    from seedbed.run import train as train_parts
+    from seedbed.training.hparams import hparams, read_kinds
+    from seedbed.training.processes import spread
+    from seedbed.training.run import report, write_metrics
+    from seedbed.training.run import train as train_parts
 
     record = hparams(config, choices, read_kinds(sweep) if sweep else None)
     metrics = spread(train_parts, config, folder, record)  # in a process for each device

@@ -13,10 +13,10 @@ from seedbed.data.mnist_sample import FILE, save, select
 
 def build(root: str | None) -> dict[str, np.ndarray]:
     """The arrays of the file: the whole training file's 3s and 7s, then the test file's."""
-    digits = mnist(root)
-    train = [np.concatenate([a.numpy(), b.numpy()]) for a, b in zip(digits.train, digits.valid, strict=True)]
+    splits = mnist(root)
+    train = [np.concatenate([a.numpy(), b.numpy()]) for a, b in zip(splits.train, splits.valid, strict=True)]
     contents = {}
-    for name, (images, labels) in {"train": train, "valid": [t.numpy() for t in digits.test]}.items():
+    for name, (images, labels) in {"train": train, "valid": [t.numpy() for t in splits.test]}.items():
         chosen = select(images, labels)
         contents[f"{name}_images"] = images[chosen, 0]
         contents[f"{name}_labels"] = labels[chosen].astype(np.uint8)

@@ -18,8 +18,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from seedbed.check import ConfigError
-from seedbed.quick_import import import_torch
+from seedbed.errors import ConfigError
+from seedbed.startup.quick_import import import_torch
 
 log = logging.getLogger("seedbed")
 
@@ -40,8 +40,8 @@ def find(config: dict, folder: Path, words: str) -> float:
     import_torch()
     from torch.utils.tensorboard import SummaryWriter
 
-    from seedbed import lr_finder
-    from seedbed.build import Parts, build_data, build_trainer
+    from seedbed.studies import lr_finder
+    from seedbed.training.build import Parts, build_data, build_trainer
 
     given = config["trainer"]
     if given["accelerator"] not in ("auto", "cpu") or given["devices"] not in ("auto", 1):

@@ -36,8 +36,8 @@ def timed(owner: object, name: str, part: str) -> None:
 
 def watch() -> None:
     from hydra_plugins import _seedbed_compose, _seedbed_frozen, _seedbed_launch, _seedbed_preflight
-    from seedbed import manifest, summary
     from seedbed.fused import checkpoints, stack, sweep
+    from seedbed.sweeps import manifest, summary
 
     timed(_seedbed_compose.QuickLoader, "job", "compose")
     timed(_seedbed_frozen.FrozenLoader, "word", "frozen config")
@@ -53,8 +53,8 @@ def watch() -> None:
 
 def main(count: int) -> None:
     import train
-    from seedbed.manifest import Manifest
-    from seedbed.quick_import import import_torch
+    from seedbed.startup.quick_import import import_torch
+    from seedbed.sweeps.manifest import Manifest
 
     import_torch()
     folder = Path(tempfile.mkdtemp())

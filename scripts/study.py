@@ -21,8 +21,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedbed.check import ConfigError
-from seedbed.quick_import import import_torch
+from seedbed.errors import ConfigError
+from seedbed.startup.quick_import import import_torch
 
 log = logging.getLogger("seedbed")
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"

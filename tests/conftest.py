@@ -81,12 +81,12 @@ def composed():
 @pytest.fixture
 def fit(composed, tmp_path_factory):
     """Train for real, in process: fit("optim.lr=1", …) → Run. `every`: seconds between checkpoints."""
-    from seedbed import build
-    from seedbed.callbacks.checkpoints import Checkpoints
-    from seedbed.callbacks.progress import RunProgress
-    from seedbed.hparams import hparams
-    from seedbed.run import fit as run_fit
-    from seedbed.run_logger import RunLogger
+    from seedbed.training import build
+    from seedbed.training.checkpoints import Checkpoints
+    from seedbed.training.hparams import hparams
+    from seedbed.training.logger import RunLogger
+    from seedbed.training.progress import RunProgress
+    from seedbed.training.run import fit as run_fit
 
     def train(*overrides: str, folder: Path | None = None, callbacks=(), every: float = 5.0) -> Run:
         config, choices = composed(*overrides)

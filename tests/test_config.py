@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seedbed.check import RULES, ConfigError, check, leaves
+from seedbed.allowed_values import RULES, check, leaves
+from seedbed.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("data", "model", "loss", "init", "optim", "schedule", "callbacks")
@@ -166,7 +167,7 @@ def test_part_or_argument_that_is_not_there_is_said_in_one_line(fit, line, messa
 
 def test_mistake_inside_a_part_keeps_its_traceback(composed, monkeypatch):
     from seedbed import schedules
-    from seedbed.build import Parts
+    from seedbed.training.build import Parts
 
     config, _ = composed("schedule=cosine")
     monkeypatch.setattr(schedules, "Schedule", lambda: None)  # cosine calls it with what it does not take
@@ -176,8 +177,8 @@ def test_mistake_inside_a_part_keeps_its_traceback(composed, monkeypatch):
 
 
 def test_rules_allow_exactly_the_names_that_the_code_knows():
-    from seedbed.data.datamodule import NORMALIZE
     from seedbed.models.mlp import ACTIVATIONS
+    from seedbed.training.datamodule import NORMALIZE
 
     for rule, names in ((RULES["data.normalize"], NORMALIZE), (RULES["model.activation"], ACTIVATIONS)):
         assert rule.allowed == "one of " + ", ".join(names)

@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from seedbed.build import Parts, build_data
-from seedbed.check import ConfigError, check
+from seedbed.allowed_values import check
+from seedbed.errors import ConfigError
+from seedbed.training.build import Parts, build_data
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("data", "model", "loss", "init", "optim", "schedule")

@@ -7,7 +7,7 @@ import time
 import torch
 from benchmarks.measure import alternate, composed, fit_seconds, print_header, print_row
 
-from seedbed.build import Parts, build_data
+from seedbed.training.build import Parts, build_data
 
 
 def main(rounds: int = 7) -> None:
@@ -21,8 +21,8 @@ def compare(title: str, overrides: list[str], epochs: int, goal: str, rounds: in
     config = composed(*overrides, f"trainer.max_epochs={epochs}")
     data = build_data(config)
     normalized = data.train_dataloader().convert
-    x, y = normalized(data.digits.train[0]).flatten(1), data.digits.train[1]
-    valid_x, valid_y = normalized(data.digits.valid[0]).flatten(1), data.digits.valid[1]
+    x, y = normalized(data.splits.train[0]).flatten(1), data.splits.train[1]
+    valid_x, valid_y = normalized(data.splits.valid[0]).flatten(1), data.splits.valid[1]
 
     def by_hand() -> float:
         module = Parts().module(config, data)

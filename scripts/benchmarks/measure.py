@@ -81,11 +81,11 @@ def fit_seconds(config: dict[str, Any], module: LightningModule, data: Lightning
     """
     from lightning.pytorch.callbacks import LambdaCallback
 
-    from seedbed.build import build_trainer
-    from seedbed.callbacks.checkpoints import Checkpoints
-    from seedbed.callbacks.progress import RunProgress
     from seedbed.fused.checkpoints import StackCheckpoints
-    from seedbed.run_logger import RunLogger
+    from seedbed.training.build import build_trainer
+    from seedbed.training.checkpoints import Checkpoints
+    from seedbed.training.logger import RunLogger
+    from seedbed.training.progress import RunProgress
 
     times: list[float] = []
     clock = LambdaCallback(

@@ -63,9 +63,9 @@ def fastai(images: str) -> tuple[float, float]:
 
 def write_images(root: Path) -> None:
     """MNIST_SAMPLE as fastai reads it: <split>/<class>/<number>.png."""
-    digits = mnist_sample()
-    for split, (pixels, targets) in (("train", digits.train), ("valid", digits.valid)):
+    splits = mnist_sample()
+    for split, (pixels, targets) in (("train", splits.train), ("valid", splits.valid)):
         for i, (picture, target) in enumerate(zip(pixels, targets.tolist(), strict=True)):
-            folder = root / split / digits.classes[target]
+            folder = root / split / splits.classes[target]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture[0].numpy()).save(folder / f"{i}.png")

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from benchmarks.measure import alternate, composed, fit_seconds, print_header, print_row
 from torch import nn
 
-from seedbed.build import Parts, build_data, build_trainer
 from seedbed.data.idx import mnist
+from seedbed.training.build import Parts, build_data, build_trainer
 
 
 def main(rounds: int = 5) -> None:
@@ -37,9 +37,9 @@ def ours(accuracies: list[float]) -> float:
 def published(accuracies: list[float]) -> float:
     """Conv 24·5×5 – pool – Conv 32·3×3 – pool – 256 – 10, Adam, one-cycle, batch 256, one epoch, float32."""
     torch.manual_seed(len(accuracies))
-    digits = mnist(None)
+    splits = mnist(None)
     train, valid, test = (
-        (pixels.float() / 255, targets) for pixels, targets in (digits.train, digits.valid, digits.test)
+        (pixels.float() / 255, targets) for pixels, targets in (splits.train, splits.valid, splits.test)
     )
     net = nn.Sequential(
         *(nn.Conv2d(1, 24, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(24, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),

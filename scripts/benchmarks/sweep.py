@@ -8,7 +8,7 @@ from statistics import median
 import torch
 from benchmarks.measure import alternate, composed, fit_seconds, ratio, train_seconds
 
-from seedbed.build import Parts, build_data
+from seedbed.training.build import Parts, build_data
 
 TEN = ["model=linear", "trainer.max_epochs=10", "seed=range(0,10)"]
 HUNDRED = [*TEN, "optim.lr=0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1"]
@@ -42,7 +42,7 @@ def mlps(rounds: int = 3, epochs: int = 10) -> None:
         config = composed(f"init={init}", f"trainer.max_epochs={epochs}", "+trainer.limit_val_batches=0")
         configs += [{**config, "optim": {**config["optim"], "lr": (k + 1) / 100}} for k in range(20)]
     data = build_data(configs[0])
-    x, y = data.train_dataloader().convert(data.digits.train[0]).flatten(1), data.digits.train[1]
+    x, y = data.train_dataloader().convert(data.splits.train[0]).flatten(1), data.splits.train[1]
 
     def fused() -> float:
         data.seed = [0]

@@ -17,12 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins._seedbed_compose import QuickJob, write_hydra_folder
 from hydra_plugins._seedbed_workers import hand_out
-from seedbed.check import ConfigError, check
+from seedbed.allowed_values import check
+from seedbed.errors import ConfigError
 from seedbed.fused.plan import StackPlan, record, recorded, why_alone
 from seedbed.fused.sweep import FusedJob, FusedSweep
-from seedbed.hparams import hparams, read_kinds
-from seedbed.job import fail, one_line, value
-from seedbed.manifest import Manifest, Stopped, result
+from seedbed.sweeps.job import fail, one_line, value
+from seedbed.sweeps.manifest import Manifest, Stopped, result
+from seedbed.training.hparams import hparams, read_kinds
 
 if TYPE_CHECKING:
     from hydra_plugins.seedbed_fused_launcher import FusedLauncher

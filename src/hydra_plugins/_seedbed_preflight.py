@@ -15,10 +15,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from seedbed import summary
-from seedbed.check import CONTROL, RULES, ConfigError, check
-from seedbed.manifest import Refused, latest
-from seedbed.sweep_jobs import read
+from seedbed.allowed_values import CONTROL, RULES, check
+from seedbed.errors import ConfigError
+from seedbed.sweeps import summary
+from seedbed.sweeps.manifest import Refused, latest
+from seedbed.sweeps.records import read
 
 log = logging.getLogger("seedbed")
 

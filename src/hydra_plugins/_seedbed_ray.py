@@ -19,7 +19,7 @@ from hydra_plugins.hydra_ray_launcher.ray_launcher import RayLauncher as HydraRa
 from omegaconf import DictConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from seedbed.hparams import NAME as KINDS
+from seedbed.training.hparams import NAME as KINDS
 
 if TYPE_CHECKING:
     from hydra_plugins.seedbed_ray_launcher import RayLauncher

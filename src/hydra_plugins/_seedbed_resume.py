@@ -19,9 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from hydra_plugins._seedbed_compose import QuickJob, QuickLoader
 from hydra_plugins._seedbed_frozen import FrozenLoader
 from hydra_plugins._seedbed_preflight import finish
-from seedbed.hparams import hparams, write_kinds
-from seedbed.job import fail, one_line, value
-from seedbed.manifest import Manifest, Refused, Stopped, result
+from seedbed.sweeps.job import fail, one_line, value
+from seedbed.sweeps.manifest import Manifest, Refused, Stopped, result
+from seedbed.training.hparams import hparams, write_kinds
 
 if TYPE_CHECKING:
     from hydra_plugins.seedbed_manifest_launcher import ManifestLauncher

@@ -33,13 +33,13 @@ class StackTask:
     def __call__(self, cfg: DictConfig) -> Any:
         if "stack" not in cfg:
             return self.train_job(cfg)
-        from seedbed.quick_import import import_torch
+        from seedbed.startup.quick_import import import_torch
 
         import_torch()
         from seedbed.fused.plan import StackPlan
         from seedbed.fused.sweep import FusedJob, FusedSweep
-        from seedbed.job import only_one
-        from seedbed.manifest import result
+        from seedbed.sweeps.job import only_one
+        from seedbed.sweeps.manifest import result
 
         hydra, stack = HydraConfig.get(), json.loads(cfg.stack)
         root, folder = Path(hydra.sweep.dir), Path(hydra.runtime.output_dir)

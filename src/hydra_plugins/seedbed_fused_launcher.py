@@ -55,7 +55,7 @@ class FusedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        from seedbed.quick_import import import_torch
+        from seedbed.startup.quick_import import import_torch
 
         import_torch()
         from hydra_plugins._seedbed_launch import Launch

@@ -12,8 +12,7 @@ from torch import nn
 
 from seedbed.callbacks import activation_stats
 from seedbed.callbacks.activation_stats import ActivationStats
-from seedbed.drawing.layers import histogram_over_time, overview, rebinned
-from seedbed.layer_stats import (
+from seedbed.callbacks.layer_stats import (
     BIN,
     BINS,
     COLUMNS,
@@ -27,6 +26,7 @@ from seedbed.layer_stats import (
     watched,
 )
 from seedbed.models.convnet import resnet18
+from seedbed.pictures.layers import histogram_over_time, overview, rebinned
 
 LAYERS = ("1.Linear", "2.ReLU", "3.Linear")
 

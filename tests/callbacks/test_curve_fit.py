@@ -5,8 +5,8 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from seedbed.callbacks.curve_fit import CurveFit
-from seedbed.check import ConfigError
-from seedbed.drawing.curve_fit import curve_fit
+from seedbed.errors import ConfigError
+from seedbed.pictures.curve_fit import curve_fit
 
 
 def pictures(run):
@@ -63,7 +63,7 @@ def test_figure_has_a_panel_a_fit_with_its_step_and_loss(fit):
     drawn = [ax for ax in figure.axes if ax.axison]
     assert [ax.get_title().split(":")[0] for ax in drawn] == [f"after step {i}" for i in range(6)]
     points, line = drawn[2].get_lines()
-    assert list(points.get_ydata()) == pytest.approx(run.data.digits.train[1].tolist())
+    assert list(points.get_ydata()) == pytest.approx(run.data.splits.train[1].tolist())
     assert list(line.get_ydata()) == pytest.approx(callback.fits[2].curve.tolist())
 
 

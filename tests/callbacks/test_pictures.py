@@ -9,11 +9,11 @@ from torch import nn
 from torchmetrics.functional import confusion_matrix
 
 from seedbed.callbacks.pictures import Pictures, evaluated
-from seedbed.drawing.confusion import confusion, counted
-from seedbed.drawing.digits import class_means, grid, samples, worst_mistakes
-from seedbed.drawing.schedule import schedule
-from seedbed.drawing.weights import first_weights
 from seedbed.models.linear import linear
+from seedbed.pictures.confusion import confusion, counted
+from seedbed.pictures.digits import class_means, grid, samples, worst_mistakes
+from seedbed.pictures.schedule import schedule
+from seedbed.pictures.weights import first_weights
 from seedbed.schedules import constant, one_cycle
 
 NAMES = {"samples", "class_means", "first_weights", "schedule", "confusion", "worst_mistakes"}
@@ -83,7 +83,7 @@ def test_training_gives_the_bits_of_a_run_without(fit):
 @pytest.mark.parametrize("data", ["mnist_sample", "mnist"])
 def test_evaluation_agrees_with_the_runs_own(fit, mnist_root, data, loss):
     run = fit(f"data={data}", f"loss={loss}", "trainer.max_epochs=1", "+trainer.limit_train_batches=20")
-    target = run.data.digits.valid[1]
+    target = run.data.splits.valid[1]
     losses, probabilities, predicted = evaluated(run.trainer, run.module)
     assert (predicted == target).double().mean().item() == run.metrics["val/accuracy"]
     if loss != "rmse":  # whose mean over a batch is no mean of its samples'

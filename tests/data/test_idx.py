@@ -93,16 +93,16 @@ def test_set_is_found_and_its_last_10_000_training_pictures_validate(
         files = gzipped(files)
         publish(monkeypatch, files)
     write(tmp_path / layout, files, ending)
-    digits = idx.fashion_mnist(str(tmp_path))
+    splits = idx.fashion_mnist(str(tmp_path))
     x, y, test_x, test_y = map(torch.from_numpy, arrays.values())
     for (images, targets), (pixels, labels) in {
-        digits.train: (x[:-10_000], y[:-10_000]),
-        digits.valid: (x[-10_000:], y[-10_000:]),
-        digits.test: (test_x, test_y),
+        splits.train: (x[:-10_000], y[:-10_000]),
+        splits.valid: (x[-10_000:], y[-10_000:]),
+        splits.test: (test_x, test_y),
     }.items():
         assert images.dtype == torch.uint8 and torch.equal(images, pixels[:, None])
         assert targets.dtype == torch.int64 and torch.equal(targets, labels.long())
-    assert digits.shape == (1, 28, 28) and len(digits.classes) == 10
+    assert splits.shape == (1, 28, 28) and len(splits.classes) == 10
 
 
 def test_default_root_is_seedbed_data(monkeypatch, tmp_path, files):
@@ -125,10 +125,10 @@ def test_mnist_has_50_000_10_000_and_10_000_pictures_of_ten_digits(mnist_root, t
     for name in idx.NAMES:
         found = idx.find(mnist_root, "MNIST", name)
         (tmp_path / layout / found.name).symlink_to(found.resolve())
-    digits = idx.mnist(str(tmp_path))
-    assert [len(y) for _, y in (digits.train, digits.valid, digits.test)] == [50_000, 10_000, 10_000]
-    assert digits.train[1][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert torch.cat([digits.train[1], digits.valid[1]]).bincount().tolist() == [
+    splits = idx.mnist(str(tmp_path))
+    assert [len(y) for _, y in (splits.train, splits.valid, splits.test)] == [50_000, 10_000, 10_000]
+    assert splits.train[1][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert torch.cat([splits.train[1], splits.valid[1]]).bincount().tolist() == [
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
     ]  # fmt: skip
 

@@ -50,13 +50,13 @@ def pixels(sample, *keys):
 
 
 def test_decoded_pictures_are_the_embedded_pixels(root, sample):
-    digits = image_folder(str(root))
-    assert torch.equal(digits.train[0], pixels(sample, "train/3", "train/7"))
-    assert torch.equal(digits.valid[0], pixels(sample, "valid/3", "valid/7"))
-    assert digits.train[1].tolist() == [0] * 12 + [1] * 9
-    assert digits.valid[1].tolist() == [0] * 4 + [1] * 5
-    assert (digits.classes, digits.shape, digits.test) == (["3", "7"], (1, 28, 28), None)
-    assert digits.train[0].dtype == torch.uint8 and digits.train[1].dtype == torch.int64
+    splits = image_folder(str(root))
+    assert torch.equal(splits.train[0], pixels(sample, "train/3", "train/7"))
+    assert torch.equal(splits.valid[0], pixels(sample, "valid/3", "valid/7"))
+    assert splits.train[1].tolist() == [0] * 12 + [1] * 9
+    assert splits.valid[1].tolist() == [0] * 4 + [1] * 5
+    assert (splits.classes, splits.shape, splits.test) == (["3", "7"], (1, 28, 28), None)
+    assert splits.train[0].dtype == torch.uint8 and splits.train[1].dtype == torch.int64
 
 
 def test_test_folder_is_the_test_split(root, sample):
@@ -98,22 +98,22 @@ def test_changed_picture_is_decoded_anew_under_another_key(root, cache, sample):
 def test_one_folder_is_split_evenly_within_each_class(tmp_path, sample, fraction, held_out):
     for digit, key in (("3", "train/3"), ("7", "train/3")):  # 10 pictures each
         write(tmp_path / "all" / digit, dict(list(sample[key].items())[:10]))
-    digits = image_folder(str(tmp_path / "all"), valid_fraction=fraction)
+    splits = image_folder(str(tmp_path / "all"), valid_fraction=fraction)
     x, rest = pixels(sample, "train/3")[:10], [k for k in range(10) if k not in held_out]
-    assert torch.equal(digits.valid[0], x[held_out].repeat(2, 1, 1, 1))
-    assert torch.equal(digits.train[0], x[rest].repeat(2, 1, 1, 1))
-    assert digits.valid[1].tolist() == [0] * len(held_out) + [1] * len(held_out)
-    assert digits.train[1].tolist() == [0] * len(rest) + [1] * len(rest)
-    assert digits.test is None
+    assert torch.equal(splits.valid[0], x[held_out].repeat(2, 1, 1, 1))
+    assert torch.equal(splits.train[0], x[rest].repeat(2, 1, 1, 1))
+    assert splits.valid[1].tolist() == [0] * len(held_out) + [1] * len(held_out)
+    assert splits.train[1].tolist() == [0] * len(rest) + [1] * len(rest)
+    assert splits.test is None
 
 
 def test_coloured_pictures_have_three_channels_and_grey_ones_among_them_equal_channels(root, sample):
     rgb = np.random.default_rng(0).integers(256, size=(28, 28, 3), dtype=np.uint8)
     write(root / "train" / "3", {"0.png": rgb})  # first by name
-    digits = image_folder(str(root))
-    assert digits.shape == (3, 28, 28)
-    assert torch.equal(digits.train[0][0], torch.from_numpy(rgb).permute(2, 0, 1))
-    assert torch.equal(digits.train[0][1:], pixels(sample, "train/3", "train/7").repeat(1, 3, 1, 1))
+    splits = image_folder(str(root))
+    assert splits.shape == (3, 28, 28)
+    assert torch.equal(splits.train[0][0], torch.from_numpy(rgb).permute(2, 0, 1))
+    assert torch.equal(splits.train[0][1:], pixels(sample, "train/3", "train/7").repeat(1, 3, 1, 1))
 
 
 def test_other_files_are_passed_over(root, sample):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedbed.data import loader
-from seedbed.data.datamodule import NORMALIZE
 from seedbed.data.loader import Loader, Order
+from seedbed.training.datamodule import NORMALIZE
 
 SIZES = {"size": st.integers(1, 60), "batch_size": st.integers(1, 20), "drop_last": st.booleans()}
 # pixels converted at once: a batch, some batches, all of them

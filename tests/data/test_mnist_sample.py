@@ -64,13 +64,13 @@ def test_training_set_begins_with_10_10000_10011(arrays):
 
 
 def test_target_is_1_for_a_three_and_0_for_a_seven(arrays):
-    digits = mnist_sample.mnist_sample()
-    for name, (x, y) in {"train": digits.train, "valid": digits.valid}.items():
+    splits = mnist_sample.mnist_sample()
+    for name, (x, y) in {"train": splits.train, "valid": splits.valid}.items():
         threes, sevens = COUNTS[name]
         assert y.dtype == torch.int64 and y.tolist() == [1] * threes + [0] * sevens
         assert x.dtype == torch.uint8 and np.array_equal(x[:, 0].numpy(), arrays[f"{name}_images"])
-    assert digits.shape == (1, 28, 28)
-    assert digits.classes == ["7", "3"] and digits.test is None
+    assert splits.shape == (1, 28, 28)
+    assert splits.classes == ["7", "3"] and splits.test is None
 
 
 def test_every_picture_is_the_one_at_its_index_in_mnists_files(arrays, mnist_root):

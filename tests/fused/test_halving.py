@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import seedbed.fused.sweep
-import seedbed.supervised
-from seedbed.build import Parts, build_data, build_trainer
-from seedbed.callbacks.progress import RunProgress
+import seedbed.training.supervised
 from seedbed.fused.checkpoints import StackCheckpoints
 from seedbed.fused.halving import Halving
 from seedbed.fused.net import StackedNet
+from seedbed.training.build import Parts, build_data, build_trainer
+from seedbed.training.progress import RunProgress
 
 HALVING = ["hydra.launcher.halving.factor=3", "hydra.launcher.halving.first=1"]
 NINE = ["optim.lr=0.5,0.01,1,0.02,2,0.05,0.1,0.2,4", "trainer.max_epochs=5"]
@@ -148,7 +148,7 @@ KINDS = {"one group": ("optim.lr", (0.001, 0.01, 0.003, 0.1)), "groups of one": 
 @pytest.mark.parametrize("step", [30, STEPS, 70, 2 * STEPS, 120])
 @pytest.mark.parametrize("kind", KINDS)
 def test_stack_resumes_to_the_same_bits(composed, tmp_path, monkeypatch, kind, step):
-    monkeypatch.setattr(seedbed.supervised, "SLICE", 0.0)
+    monkeypatch.setattr(seedbed.training.supervised, "SLICE", 0.0)
     key, values = KINDS[kind]
     configs = [composed("optim=adam", f"{key}={value}", "trainer.max_epochs=3")[0] for value in values]
 

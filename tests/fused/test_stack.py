@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-import seedbed.supervised
-from seedbed.build import Parts, build_data, build_trainer
-from seedbed.callbacks.progress import RunProgress
+import seedbed.training.supervised
 from seedbed.fused.checkpoints import StackCheckpoints
 from seedbed.fused.net import StackedNet
 from seedbed.fused.plan import plan
+from seedbed.training.build import Parts, build_data, build_trainer
+from seedbed.training.progress import RunProgress
 
 
-class Stop(seedbed.supervised.pl.Callback):
+class Stop(seedbed.training.supervised.pl.Callback):
     def __init__(self, step: int):
         self.step = step
 
@@ -23,7 +23,7 @@ class Stop(seedbed.supervised.pl.Callback):
 
 @pytest.mark.parametrize("step", [10, 49, 70])
 def test_resumed_stack_equals_uninterrupted_stack(composed, tmp_path, monkeypatch, step):
-    monkeypatch.setattr(seedbed.supervised, "SLICE", 0.0)
+    monkeypatch.setattr(seedbed.training.supervised, "SLICE", 0.0)
     lrs = ("0.001", "0.01", "0.1")
     configs = [composed("optim=adam", f"optim.lr={lr}", "trainer.max_epochs=2")[0] for lr in lrs]
 

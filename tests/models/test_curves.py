@@ -19,7 +19,7 @@ def test_quadratic_is_its_formula_and_begins_with_standard_normal_numbers():
 
 def test_quadratic_trains_as_the_courses_loop_does_and_its_loss_falls_every_step(fit):
     run = fit("experiment=quadratic", "callbacks=none", "trainer.max_epochs=40")
-    time, speed = run.data.digits.train
+    time, speed = run.data.splits.train
     torch.manual_seed(0)
     params = torch.randn(3).requires_grad_()
     losses = []

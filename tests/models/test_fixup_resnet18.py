@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from seedbed.inits import layers
+from seedbed.inits.schemes import layers
 from seedbed.models.convnet import resnet18
 from seedbed.models.fixup_resnet18 import RATE, Bias, Multiplier, Residual, fixup_resnet18
 

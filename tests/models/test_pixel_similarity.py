@@ -28,9 +28,9 @@ def reference(train, images, distance, classes):
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
 def test_accuracy_on_mnist_sample_is_numpys_under_every_kind_of_loss(fit, distance):
-    digits = mnist_sample()
-    nearest = reference(digits.train, digits.valid[0], distance, 2).argmin(1)
-    expected = (nearest == digits.valid[1].numpy()).mean()
+    splits = mnist_sample()
+    nearest = reference(splits.train, splits.valid[0], distance, 2).argmin(1)
+    expected = (nearest == splits.valid[1].numpy()).mean()
     for loss in LOSSES:
         run = fit("model=pixel_similarity", f"model.distance={distance}", f"loss={loss}")
         assert run.metrics["val/accuracy"] == pytest.approx(expected, abs=1e-12), loss
@@ -41,33 +41,33 @@ def test_accuracy_on_mnist_sample_is_numpys_under_every_kind_of_loss(fit, distan
 @pytest.mark.parametrize(("distance", "accuracies"), [("l1", (0.6724, 0.6671)), ("l2", (0.8307, 0.8200))])
 def test_accuracy_on_ten_digits_is_numpys(fit, mnist_root, distance, accuracies):
     run = fit("data=mnist", "model=pixel_similarity", f"model.distance={distance}", "loss=cross_entropy")
-    digits = idx.mnist(str(mnist_root))
-    for split, name, figure in zip((digits.valid, digits.test), ("val", "test"), accuracies, strict=True):
-        nearest = reference(digits.train, split[0], distance, 10).argmin(1)
+    splits = idx.mnist(str(mnist_root))
+    for split, name, figure in zip((splits.valid, splits.test), ("val", "test"), accuracies, strict=True):
+        nearest = reference(splits.train, split[0], distance, 10).argmin(1)
         assert run.metrics[f"{name}/accuracy"] == pytest.approx((nearest == split[1].numpy()).mean(), abs=1e-12)
         assert round(run.metrics[f"{name}/accuracy"], 4) == figure
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
 def test_outputs_are_distances_and_means_are_the_classes(distance):
-    digits = mnist_sample()
-    images, targets = digits.train
-    net = PixelSimilarity(digits.shape, 2, distance)
+    splits = mnist_sample()
+    images, targets = splits.train
+    net = PixelSimilarity(splits.shape, 2, distance)
     net.fit((x.float() / 255, y) for x, y in zip(images.split(1000), targets.split(1000), strict=True))
     for k in range(2):
         mean = images[targets == k].numpy().astype(np.float64).mean(0) / 255
         np.testing.assert_allclose(net.means[k].numpy(), mean, atol=1e-7)
-    expected = reference(digits.train, digits.valid[0], distance, 2)
-    output = net(digits.valid[0].float() / 255)
+    expected = reference(splits.train, splits.valid[0], distance, 2)
+    output = net(splits.valid[0].float() / 255)
     np.testing.assert_allclose(-output.numpy(), expected, atol=1e-7)
-    single = PixelSimilarity(digits.shape, 1, distance)
+    single = PixelSimilarity(splits.shape, 1, distance)
     single.load_state_dict(net.state_dict())
     difference = expected[:, 0] - expected[:, 1]
     np.testing.assert_allclose(
-        single(digits.valid[0].float() / 255)[:, 0].numpy(), difference + (difference > 0), atol=1e-7
+        single(splits.valid[0].float() / 255)[:, 0].numpy(), difference + (difference > 0), atol=1e-7
     )
     for loss in (losses.MnistLoss(), losses.MSE()):
-        assert (loss.predict(single(digits.valid[0].float() / 255)).numpy() == expected.argmin(1)).all()
+        assert (loss.predict(single(splits.valid[0].float() / 255)).numpy() == expected.argmin(1)).all()
 
 
 def test_run_leaves_what_any_run_leaves(fit):

@@ -4,8 +4,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from seedbed.intervals import interval
 from seedbed.report.effects import complete_block, effect, holm, intervals, paired_p, pairs, two_sided_p
+from seedbed.statistics import interval
 
 NAN = np.nan
 

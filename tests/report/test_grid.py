@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seedbed.report.grid import Grid, scale
-from seedbed.sweep_jobs import Job
+from seedbed.sweeps.records import Job
 
 
 def job(number, accuracy, **values):

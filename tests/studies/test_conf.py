@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
-from seedbed.check import RULES, leaves
+from seedbed.allowed_values import RULES, leaves
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

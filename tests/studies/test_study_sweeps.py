@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from seedbed.check import ConfigError
+from seedbed.errors import ConfigError
 from seedbed.studies import sweeps
 from seedbed.studies.depth import depth
 from seedbed.studies.init import init
 from seedbed.studies.loss import loss
 from seedbed.studies.why_sqrt5 import why_sqrt5
-from seedbed.sweep_jobs import Job
+from seedbed.sweeps.records import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 

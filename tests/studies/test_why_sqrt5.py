@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from seedbed.check import ConfigError
+from seedbed.errors import ConfigError
 from seedbed.studies.why_sqrt5 import measure, why_sqrt5
 
 WORDS = ["model=convnet", "data=mnist", "data.normalize=standard", "data.batch_size=64", "loss=cross_entropy"]

@@ -10,9 +10,9 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from seedbed.drawing.layers import histogram_over_time, overview
-from seedbed.drawing.publish import publish
-from seedbed.layer_stats import LayerStats, Series, Values
+from seedbed.callbacks.layer_stats import LayerStats, Series, Values
+from seedbed.pictures.layers import histogram_over_time, overview
+from seedbed.pictures.publish import publish
 
 WRITE_EVERY = 5.0  # seconds
 MERGED = 4  # bins of ours in one of TensorBoard's, which shows 30, and whose files take their time byte by byte

@@ -7,9 +7,9 @@ import math
 import lightning.pytorch as pl
 import torch
 
-from seedbed.check import ConfigError
-from seedbed.drawing.curve_fit import Fit, curve_fit
-from seedbed.drawing.publish import publish
+from seedbed.errors import ConfigError
+from seedbed.pictures.curve_fit import Fit, curve_fit
+from seedbed.pictures.publish import publish
 
 
 class CurveFit(pl.Callback):
@@ -25,10 +25,10 @@ class CurveFit(pl.Callback):
         self.fits: list[Fit] = []
 
     def setup(self, trainer, module, stage: str) -> None:
-        digits = trainer.datamodule.digits
-        if digits.classes is not None or digits.shape != (1,):
+        splits = trainer.datamodule.splits
+        if splits.classes is not None or splits.shape != (1,):
             raise ConfigError("callbacks=curve_fit draws functions of one number: data=roller_coaster or data=function")
-        self.points, self.axes = digits.train, digits.axes
+        self.points, self.axes = splits.train, splits.axes
         ends = [end.item() for end in self.points[0].aminmax()]
         self.x = torch.linspace(*ends, 400)[:, None]
 

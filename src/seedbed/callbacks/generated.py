@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import lightning.pytorch as pl
 import torch
 
-from seedbed.check import ConfigError
-from seedbed.drawing.publish import publish
-from seedbed.gan import GAN, noise
+from seedbed.errors import ConfigError
+from seedbed.pictures.publish import publish
+from seedbed.training.gan import GAN, noise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,14 +6,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from seedbed.check import ConfigError
 from seedbed.data.loader import Loader
-from seedbed.drawing.confusion import confusion
-from seedbed.drawing.digits import class_means, samples, worst_mistakes
-from seedbed.drawing.publish import publish
-from seedbed.drawing.schedule import schedule
-from seedbed.drawing.weights import first_weights
-from seedbed.gan import GAN
+from seedbed.errors import ConfigError
+from seedbed.pictures.confusion import confusion
+from seedbed.pictures.digits import class_means, samples, worst_mistakes
+from seedbed.pictures.publish import publish
+from seedbed.pictures.schedule import schedule
+from seedbed.pictures.weights import first_weights
+from seedbed.training.gan import GAN
 
 
 class Pictures(Callback):
@@ -32,10 +32,10 @@ class Pictures(Callback):
         if isinstance(module, GAN):
             raise ConfigError("callbacks=pictures draws what a classifier sees: callbacks=generated for a GAN")
         if trainer.is_global_zero:
-            digits = trainer.datamodule.digits
-            if digits.classes:
-                publish(trainer, "samples", samples(*digits.train, digits.classes))
-                publish(trainer, "class_means", class_means(*digits.train, digits.classes))
+            splits = trainer.datamodule.splits
+            if splits.classes:
+                publish(trainer, "samples", samples(*splits.train, splits.classes))
+                publish(trainer, "class_means", class_means(*splits.train, splits.classes))
             self._draw_weights(trainer, module)
 
     def on_train_epoch_end(self, trainer, module) -> None:
@@ -51,16 +51,16 @@ class Pictures(Callback):
         if module.total_steps and "lr" in given:  # neither without a step nor for a model without gradients
             momentum = given.get("momentum", given.get("betas", [0.0])[0])
             publish(trainer, "schedule", schedule(module.schedule, module.total_steps, given["lr"], momentum))
-        digits = trainer.datamodule.digits
-        if digits.classes:
-            images, target = digits.valid[0], digits.valid[1].cpu()
+        splits = trainer.datamodule.splits
+        if splits.classes:
+            images, target = splits.valid[0], splits.valid[1].cpu()
             losses, probabilities, predicted = evaluated(trainer, module)
-            mistakes = worst_mistakes(images, target, losses, probabilities, predicted, digits.classes)
-            publish(trainer, "confusion", confusion(target, predicted, digits.classes))
+            mistakes = worst_mistakes(images, target, losses, probabilities, predicted, splits.classes)
+            publish(trainer, "confusion", confusion(target, predicted, splits.classes))
             publish(trainer, "worst_mistakes", mistakes)
 
     def _draw_weights(self, trainer, module) -> None:
-        figure = first_weights(module.net, trainer.datamodule.digits.shape, f"after {trainer.global_step} steps")
+        figure = first_weights(module.net, trainer.datamodule.splits.shape, f"after {trainer.global_step} steps")
         if figure:
             publish(trainer, "first_weights", figure)
 
@@ -73,7 +73,7 @@ def evaluated(trainer, module) -> tuple[Tensor, Tensor, Tensor]:
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     with trainer.precision_plugin.val_step_context():
-        for x, y in Loader(data.digits.valid, data.eval_batch, **data.conversion):
+        for x, y in Loader(data.splits.valid, data.eval_batch, **data.conversion):
             output = module(x.to(module.device)).float().cpu()
             found.append((one(output, y.cpu()), loss.probabilities(output), loss.predict(output)))
     for m, mode in modes:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from seedbed.data.digits import Digits
+from seedbed.data.splits import Splits
 
 
-def roller_coaster(noise_seed: int = 0) -> Digits:
+def roller_coaster(noise_seed: int = 0) -> Splits:
     """20 noisy speeds 0.75·(t − 9.5)² + 1 + 3·randn at t = 0 … 19 seconds (fastbook ch. 4).
 
     The noise follows from noise_seed alone. The same 20 points train and validate.
@@ -19,7 +19,7 @@ def roller_coaster(noise_seed: int = 0) -> Digits:
     time = torch.arange(20.0)
     noise = torch.randn(20, generator=torch.Generator().manual_seed(noise_seed))
     points = (time[:, None], 3 * noise + 0.75 * (time - 9.5) ** 2 + 1)
-    return Digits(points, points, None, None, ("time (s)", "speed"))
+    return Splits(points, points, None, None, ("time (s)", "speed"))
 
 
 # f on [−1, 1]
@@ -32,9 +32,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def function(name: str = "sin", points: int = 256) -> Digits:
+def function(name: str = "sin", points: int = 256) -> Splits:
     """f(x) at evenly spaced points of [−1, 1]; those halfway between them validate."""
     ends = torch.linspace(-1, 1, points, dtype=torch.float64)
     middles = (ends[1:] + ends[:-1]) / 2
     train, valid = ((x[:, None].float(), FUNCTIONS[name](x).float()) for x in (ends, middles))
-    return Digits(train, valid, None, None, ("x", f"f(x), {name}"))
+    return Splits(train, valid, None, None, ("x", f"f(x), {name}"))

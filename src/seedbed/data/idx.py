@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seedbed.data.digits import Digits
+from seedbed.data.splits import Splits
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,12 @@ def default_root() -> Path:
     return Path(os.environ.get("SEEDBED_DATA") or Path(cache) / "seedbed").expanduser()
 
 
-def mnist(root: str | None = None) -> Digits:
+def mnist(root: str | None = None) -> Splits:
     """Handwritten digits (LeCun, Cortes & Burges)."""
     return load("MNIST", root, [str(k) for k in range(10)])
 
 
-def fashion_mnist(root: str | None = None) -> Digits:
+def fashion_mnist(root: str | None = None) -> Splits:
     """Pieces of clothing in MNIST's format (Xiao, Rasul & Vollgraf 2017)."""
     names = [
         "T-shirt/top",
@@ -73,12 +73,12 @@ def fashion_mnist(root: str | None = None) -> Digits:
     return load("FashionMNIST", root, names)
 
 
-def kmnist(root: str | None = None) -> Digits:
+def kmnist(root: str | None = None) -> Splits:
     """Cursive Japanese characters in MNIST's format (Clanuwat et al. 2018)."""
     return load("KMNIST", root, ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"])
 
 
-def load(name: str, root: str | None, classes: list[str]) -> Digits:
+def load(name: str, root: str | None, classes: list[str]) -> Splits:
     """The set `name` (torchvision's class name) from `root`; the last 10,000 of the training file validate.
 
     Raises FileNotFoundError if the files are neither there nor to be had, ValueError if one is damaged.
@@ -99,7 +99,7 @@ def load(name: str, root: str | None, classes: list[str]) -> Digits:
     n = len(x) - 10_000
     if n <= 0:
         raise ValueError(f"{paths[0]}: {len(x)} training images; the last 10,000 validate, so there have to be more")
-    return Digits(split(x[:n], y[:n]), split(x[n:], y[n:]), split(test_x, test_y), classes)
+    return Splits(split(x[:n], y[:n]), split(x[n:], y[n:]), split(test_x, test_y), classes)
 
 
 def find(folder: Path, name: str, file: str) -> Path | None:

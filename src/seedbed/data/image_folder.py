@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from seedbed.data.digits import Digits, Split
 from seedbed.data.idx import default_root
+from seedbed.data.splits import Split, Splits
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
-def image_folder(root: str, valid_fraction: float = 0.2) -> Digits:
+def image_folder(root: str, valid_fraction: float = 0.2) -> Splits:
     """Pictures below `root`, one folder a class; grey if all are grey, else RGB; all of one size.
 
     Decoded once and cached as a tensor, under a key made of the files' names, sizes and times. Without train/ and
@@ -50,7 +50,7 @@ def image_folder(root: str, valid_fraction: float = 0.2) -> Digits:
     else:
         parts = dict(zip(found, _split(images, targets, [len(paths) for paths in found.values()]), strict=True))
         train, valid, test = parts["train"], parts["valid"], parts.get("test")
-    return Digits(train, valid, test, classes)
+    return Splits(train, valid, test, classes)
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.data.digits import Split
+from seedbed.data.splits import Split
 
 BLOCK = 250_000  # pixels gathered and converted at once: fewer calls for small batches, and 1 MB of floats stays warm
 

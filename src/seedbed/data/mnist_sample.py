@@ -8,7 +8,7 @@ from importlib.resources import files
 import numpy as np
 import torch
 
-from seedbed.data.digits import Digits
+from seedbed.data.splits import Splits
 
 FILE = files("seedbed.data") / "mnist_sample" / "mnist_sample.npz"
 
@@ -36,7 +36,7 @@ def select(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.concatenate([order[labels[order] == digit] for digit in (3, 7)])
 
 
-def mnist_sample() -> Digits:
+def mnist_sample() -> Splits:
     """12,396 training and 2,038 validation images; the target is 1 for a three and 0 for a seven."""
     found = arrays()
 
@@ -44,4 +44,4 @@ def mnist_sample() -> Digits:
         images, labels = found[f"{name}_images"], found[f"{name}_labels"]
         return torch.from_numpy(images).unsqueeze(1), torch.from_numpy((labels == 3).astype(np.int64))
 
-    return Digits(split("train"), split("valid"), None, ["7", "3"])
+    return Splits(split("train"), split("valid"), None, ["7", "3"])

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from seedbed.callbacks.checkpoints import Checkpoints, dump, save
 from seedbed.fused.stack import Stack
+from seedbed.training.checkpoints import Checkpoints, dump, save
 
 
 class StackCheckpoints(Checkpoints):

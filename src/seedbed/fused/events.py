@@ -13,7 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
-from seedbed.event_files import cut
+from seedbed.training.event_files import cut
 
 _number = count()
 

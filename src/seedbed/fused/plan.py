@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 Config = Mapping[str, Any]
-SUPERVISED = "seedbed.supervised.Supervised"
+SUPERVISED = "seedbed.training.supervised.Supervised"
 EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member, by these alone:
 STOPS_BY = {"_target_", "monitor", "mode", "patience", "min_delta"}
 TRAINER = {"_target_", "max_epochs", "accelerator", "devices", "strategy", "precision", "gradient_clip_val"}

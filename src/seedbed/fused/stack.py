@@ -11,14 +11,14 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.func import vmap
 
-from seedbed.callbacks.checkpoints import merit
 from seedbed.fused.halving import Halving, not_over
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import stacked
 from seedbed.fused.stacked_optimizer import StackedOptimizer
 from seedbed.losses import Loss
 from seedbed.schedules import Schedule
-from seedbed.supervised import Supervised
+from seedbed.training.checkpoints import merit
+from seedbed.training.supervised import Supervised
 
 
 class Stack(Supervised):

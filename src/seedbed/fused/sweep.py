@@ -14,10 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seedbed.build import Parts, Unfit, build_data, build_trainer
-from seedbed.callbacks.progress import RunProgress
-from seedbed.check import ConfigError
-from seedbed.data.datamodule import DigitsModule
+from seedbed.errors import ConfigError
 from seedbed.fused.capacity import capacity
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
@@ -25,8 +22,11 @@ from seedbed.fused.halving import Halving
 from seedbed.fused.optim import stacked
 from seedbed.fused.plan import StackPlan, order_of, plan, record
 from seedbed.fused.stack import Stack
-from seedbed.manifest import result
-from seedbed.run import write_metrics
+from seedbed.sweeps.manifest import result
+from seedbed.training.build import Parts, Unfit, build_data, build_trainer
+from seedbed.training.datamodule import DataModule
+from seedbed.training.progress import RunProgress
+from seedbed.training.run import write_metrics
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class FusedSweep:
         self.jobs, self.scratch, self.max_stack, self.halving = jobs, scratch, max_stack, halving
         self.parts = Parts()
         self._why_alone: dict[torch.optim.Optimizer, str | None] = {}
-        self.data: dict[str, DigitsModule] = {}  # data node → the set in memory, loaded once
+        self.data: dict[str, DataModule] = {}  # data node → the set in memory, loaded once
 
     def why_alone(self, number: int) -> str | None:
         """What its optimiser has that a stack's arithmetic does not; None if it can be stacked."""
@@ -83,7 +83,7 @@ class FusedSweep:
         for stack in stacks:
             try:
                 data = self._data(stack)
-                x = data.digits.train[0][: self.jobs[stack.jobs[0]].config["data"]["batch_size"]].float() / 255
+                x = data.splits.train[0][: self.jobs[stack.jobs[0]].config["data"]["batch_size"]].float() / 255
                 most = capacity(self._nets(stack.jobs, 4, data), x, stack.groups / len(stack.jobs))
             except Exception as reason:  # too slow, or one of them is at fault: alone, it fails alone
                 alone |= dict.fromkeys(stack.jobs, next(iter(str(reason).splitlines()), repr(reason)))
@@ -91,7 +91,7 @@ class FusedSweep:
                 pieces += [stack] if len(stack.jobs) <= most else self.stacks(most, stack.jobs)
         return pieces, alone
 
-    def _data(self, stack: StackPlan) -> DigitsModule:
+    def _data(self, stack: StackPlan) -> DataModule:
         config = self.jobs[stack.jobs[0]].config
         key = json.dumps({k: v for k, v in config["data"].items() if k != "seed"}, sort_keys=True)
         if key not in self.data:
@@ -101,7 +101,7 @@ class FusedSweep:
         data.seed = [order_of(self.jobs[n].config) for n in stack.jobs[::members]]
         return data
 
-    def _nets(self, jobs: Sequence[int], most: int, data: DigitsModule) -> list[nn.Module]:
+    def _nets(self, jobs: Sequence[int], most: int, data: DataModule) -> list[nn.Module]:
         """Of the first jobs that can be built. Raises ConfigError if none can."""
         nets: list[nn.Module] = []
         for n in jobs:
@@ -148,7 +148,7 @@ class FusedSweep:
     def _folder(self, piece: StackPlan) -> Path:
         return self.scratch / f"stack-{piece.jobs[0]}"
 
-    def _train_piece(self, piece: StackPlan, data: DigitsModule) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _train_piece(self, piece: StackPlan, data: DataModule) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [self.jobs[n] for n in piece.jobs]
         stack = self.parts.stack([job.config for job in jobs], piece.groups, data, self._halving(jobs[0].config))
         data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
@@ -160,7 +160,7 @@ class FusedSweep:
         trainer.fit(stack, data, ckpt_path=last if last.exists() else None)
         seconds = time.perf_counter() - start
         stack.use_final()
-        if data.digits.test is not None:
+        if data.splits.test is not None:
             trainer.test(stack, data, verbose=False)
         most = len(jobs) * len(stack.history)
         saved = f": {stack.epochs_trained:,} of {most:,} epochs" if stack.epochs_trained < most else ""

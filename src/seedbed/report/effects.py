@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seedbed.intervals import t_quantile
+from seedbed.statistics import t_quantile
 
 MOST_COMPARED = 200  # values of a key: their pairs grow with the square
 

@@ -7,8 +7,8 @@ import numpy as np
 from seedbed.report.effects import Effect, Pairs, intervals
 from seedbed.report.grid import Axis, Grid
 from seedbed.report.tables import SIGNIFICANT
-from seedbed.summary import smaller_is_better
-from seedbed.text_tables import figure
+from seedbed.sweeps.summary import smaller_is_better
+from seedbed.tables import figure
 
 
 def best(grid: Grid, by_seed: np.ndarray, ranking: np.ndarray) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from seedbed.summary import SEEDS
-from seedbed.sweep_jobs import YAML, Job, read
+from seedbed.sweeps.records import YAML, Job, read
+from seedbed.sweeps.summary import SEEDS
 
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.summary import SEEDS, swept
-from seedbed.sweep_jobs import Job
+from seedbed.sweeps.records import Job
+from seedbed.sweeps.summary import SEEDS, swept
 
 SPARSEST = 20  # cells a job in a table of values × other combinations × seeds
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from seedbed.report.effects import Effect, Pairs, intervals
 from seedbed.report.grid import Axis, Grid
-from seedbed.summary import smaller_is_better
-from seedbed.sweep_jobs import Job
-from seedbed.text_tables import figure
+from seedbed.sweeps.records import Job
+from seedbed.sweeps.summary import smaller_is_better
+from seedbed.tables import figure
 
 MOST_ROWS = 100
 SIGNIFICANT = 0.05

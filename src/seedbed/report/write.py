@@ -19,8 +19,8 @@ from seedbed.report.gather import gather, optimized_metric
 from seedbed.report.grid import Axis, Grid, mean_table
 from seedbed.report.pictures import Picture
 from seedbed.report.pictures.axes import STYLE
-from seedbed.summary import smaller_is_better
-from seedbed.sweep_jobs import WORDS, Job
+from seedbed.sweeps.records import WORDS, Job
+from seedbed.sweeps.summary import smaller_is_better
 
 PICTURES = "report"  # the folder of the PNGs
 NOT_METRICS = {"seed", "lr"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from seedbed.studies import sweeps
 from seedbed.studies.findings import Findings
-from seedbed.text_tables import show
+from seedbed.tables import show
 
 
 def depth(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seedbed.text_tables import aligned, figure
+from seedbed.tables import aligned, figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

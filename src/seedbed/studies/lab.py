@@ -12,11 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seedbed.build import Parts, build_data
-from seedbed.check import ConfigError, check
-from seedbed.data.datamodule import DigitsModule
-from seedbed.supervised import Supervised
-from seedbed.sweep_jobs import Job, read
+from seedbed.allowed_values import check
+from seedbed.errors import ConfigError
+from seedbed.sweeps.records import Job, read
+from seedbed.training.build import Parts, build_data
+from seedbed.training.datamodule import DataModule
+from seedbed.training.supervised import Supervised
 
 log = logging.getLogger("seedbed")
 
@@ -36,7 +37,7 @@ class Lab:
         for words in commands:
             check(self._compose(tuple(words)))
 
-    def module(self, words: tuple[str, ...], seed: int) -> tuple[Supervised, DigitsModule]:
+    def module(self, words: tuple[str, ...], seed: int) -> tuple[Supervised, DataModule]:
         """An untrained run and its data. `seed` is that of the weights: the order of the data stays the words'."""
         config = {**self._compose(words), "seed": seed}
         check(config)

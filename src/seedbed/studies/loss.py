@@ -7,7 +7,7 @@ from statistics import fmean
 
 from seedbed.studies import sweeps
 from seedbed.studies.findings import Findings
-from seedbed.text_tables import show
+from seedbed.tables import show
 
 
 def loss(lab, losses: Sequence[str], lrs: Sequence[float], seeds: int, epochs: int, words: Sequence[str]) -> Findings:

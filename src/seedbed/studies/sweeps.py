@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from seedbed.intervals import interval
-from seedbed.sweep_jobs import Job
+from seedbed.statistics import interval
+from seedbed.sweeps.records import Job
 
 
 def seeds_word(seeds: int) -> str:

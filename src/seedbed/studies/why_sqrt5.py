@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from seedbed.check import ConfigError
-from seedbed.inits import layers
+from seedbed.errors import ConfigError
+from seedbed.inits.schemes import layers
 from seedbed.studies.findings import Findings
 
 WHEN = ("before", "after")
@@ -63,7 +63,7 @@ def why_sqrt5(lab, inits: Sequence[str], seeds: int, steps: int, words: Sequence
         runs, last = [], []
         for seed in range(seeds):
             module, data = lab.module((*words, f"init={init}"), seed)
-            x, labels = data.sample, data.digits.train[1]
+            x, labels = data.sample, data.splits.train[1]
             y = labels[:: max(1, len(labels) // len(x))][: len(x)]
             before = measure(module.net, module.loss, x, y)
             last.append(train(module, iter(data.train_dataloader()), steps))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from seedbed.report.grid import Axis
-from seedbed.summary import smaller_is_better
+from seedbed.sweeps.summary import smaller_is_better
 
 STYLE = {
     "font.size": 9,

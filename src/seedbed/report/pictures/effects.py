@@ -21,7 +21,7 @@ from seedbed.report.pictures.axes import (
     panels,
     set_log,
 )
-from seedbed.summary import smaller_is_better
+from seedbed.sweeps.summary import smaller_is_better
 
 MANY = 20  # values from which a band is drawn, not bars
 

@@ -13,8 +13,8 @@ from seedbed.report.effects import Effect, size
 from seedbed.report.grid import Axis, Grid, mean_table
 from seedbed.report.pictures import Picture
 from seedbed.report.pictures.axes import BEST, direction, panels, short, thinned
-from seedbed.summary import smaller_is_better
-from seedbed.text_tables import figure as in_figures
+from seedbed.sweeps.summary import smaller_is_better
+from seedbed.tables import figure as in_figures
 
 MOST = 6  # maps
 

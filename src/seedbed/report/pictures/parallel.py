@@ -10,8 +10,8 @@ from matplotlib.colors import Normalize
 from seedbed.report.grid import Axis, Grid, mean_table
 from seedbed.report.pictures import Picture
 from seedbed.report.pictures.axes import BEST, WHITE, direction, is_log, panels, short, thinned
-from seedbed.summary import smaller_is_better
-from seedbed.text_tables import figure as in_figures
+from seedbed.sweeps.summary import smaller_is_better
+from seedbed.tables import figure as in_figures
 
 OTHERS = ("val/accuracy", "val/loss", "train/loss", "test/accuracy")
 NOWHERE = -0.12  # below the axis: no such metric

@@ -1,0 +1,220 @@
+"""What a config's values may be, checked before anything heavy is imported.
+
+Structure (which keys, which choices) is Hydra's to check; kinds and ranges of values are checked here, in the words
+that the user typed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seedbed.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value must satisfy, and how to say so."""
+
+    holds: Callable[[Any], bool]
+    allowed: str
+
+
+def _is_int(v: Any) -> bool:
+    return isinstance(v, int) and not isinstance(v, bool)
+
+
+def _is_number(v: Any) -> bool:
+    return isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+
+
+def integer(least: int) -> Rule:
+    return Rule(lambda v: _is_int(v) and v >= least, f"an integer ≥ {least}")
+
+
+def number(least: float = -math.inf, most: float = math.inf) -> Rule:
+    """A finite number, least ≤ v ≤ most."""
+    bounds = [f"≥ {least:g}"] * (least > -math.inf) + [f"≤ {most:g}"] * (most < math.inf)
+    return Rule(lambda v: _is_number(v) and least <= v <= most, " ".join(["a number", " and ".join(bounds)]).strip())
+
+
+def share(name: str = "a number ≥ 0 and < 1") -> Rule:
+    return Rule(lambda v: _is_number(v) and 0 <= v < 1, name)
+
+
+def one_of(*names: str) -> Rule:
+    return Rule(lambda v: v in names, "one of " + ", ".join(names))
+
+
+def optional(rule: Rule) -> Rule:
+    return Rule(lambda v: v is None or rule.holds(v), f"null or {rule.allowed}")
+
+
+def listed(rule: Rule) -> Rule:
+    return Rule(lambda v: isinstance(v, list) and all(map(rule.holds, v)), f"a list, each {rule.allowed}")
+
+
+def existing_file() -> Rule:
+    return Rule(lambda v: isinstance(v, str) and Path(v).is_file(), "a file that exists")
+
+
+POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a number > 0")
+BOOL = Rule(lambda v: isinstance(v, bool), "true or false")
+TEXT = Rule(lambda v: isinstance(v, str), "text")
+DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), 'an integer ≥ 1 or "auto"')
+
+# what is said of a sweep as a whole: no part of a job's config
+CONTROL = ("resume", "on_error", "retries")
+
+# config key → rule; a test holds that every number and word of every file in conf/ has one
+RULES: dict[str, Rule] = {
+    "seed": integer(0),
+    "ckpt_path": optional(existing_file()),
+    "resume": optional(TEXT),
+    "on_error": one_of("continue", "stop"),
+    "retries": integer(0),
+    "optimized_metric": one_of("val/accuracy", "val/loss", "train/loss", "test/accuracy", "test/loss"),
+    "data.batch_size": integer(1),
+    "data.seed": integer(0),
+    "data.shuffle": BOOL,
+    "data.drop_last": BOOL,
+    "data.normalize": one_of("unit", "symmetric", "standard"),
+    "data.root": optional(TEXT),
+    "data.valid_fraction": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
+    "data.noise_seed": integer(0),
+    "data.name": one_of("sin", "wave", "square", "step", "triangle"),
+    "model.distance": one_of("l1", "l2"),
+    "model.name": TEXT,
+    "model.image_size": optional(integer(1)),
+    "model.lines": integer(1),
+    "model.hidden": listed(integer(1)),
+    "model.channels": listed(integer(1)),
+    "model.kernel_sizes": listed(integer(1)),
+    "model.batch_norm": BOOL,
+    "model.activation": one_of("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"),
+    "model.dropout": share(),
+    "model.latent": integer(1),
+    "model.width": integer(1),
+    "loss.label_smoothing": share(),
+    "init.std": POSITIVE,
+    "init.a": number(0),
+    "init.gain": POSITIVE,
+    "init.uniform": BOOL,
+    "init.mode": one_of("fan_in", "fan_out"),
+    "init.nonlinearity": one_of("linear", "relu", "leaky_relu", "selu", "tanh", "sigmoid"),
+    "optim.lr": POSITIVE,
+    "optim.momentum": share(),
+    "optim.nesterov": BOOL,
+    "optim.fused": BOOL,
+    "optim.weight_decay": number(0),
+    "optim.alpha": share(),
+    "optim.eps": POSITIVE,
+    "optim.betas": Rule(
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(share().holds, v)),
+        "two numbers ≥ 0 and < 1",
+    ),
+    "schedule.start": POSITIVE,
+    "schedule.end": number(0),
+    "schedule.pct_start": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
+    "schedule.div": POSITIVE,
+    "schedule.div_final": POSITIVE,
+    "schedule.drives": one_of("lr", "momentum"),
+    "schedule.momentum_low": POSITIVE,
+    "schedule.fractions": listed(POSITIVE),
+    "schedule.phases": Rule(lambda v: isinstance(v, list) and bool(v), "a list of schedules"),
+    "study.size": integer(1),
+    "study.times": integer(1),
+    "study.seeds": integer(1),
+    "study.steps": integer(1),
+    "study.epochs": integer(1),
+    "study.width": integer(1),
+    "study.depths": listed(integer(1)),
+    "study.lrs": listed(POSITIVE),
+    "study.inits": listed(TEXT),
+    "study.models": listed(TEXT),
+    "study.losses": listed(TEXT),
+    "study.words": listed(TEXT),
+    "lr_find.start": POSITIVE,
+    "lr_find.end": POSITIVE,
+    "lr_find.steps": integer(3),
+    "trainer.max_epochs": integer(0),
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.devices": DEVICES,
+    "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),
+    "trainer.gradient_clip_val": optional(POSITIVE),
+    "trainer.accumulate_grad_batches": integer(1),
+    "callbacks.early_stopping.monitor": one_of("val/accuracy", "val/loss", "train/loss"),
+    "callbacks.early_stopping.mode": one_of("min", "max"),
+    "callbacks.early_stopping.patience": integer(0),
+    "callbacks.early_stopping.min_delta": number(0),
+    "callbacks.activation_stats.every": integer(1),
+    "callbacks.pictures.every": integer(1),
+    "callbacks.curve_fit.pictures": integer(1),
+    "callbacks.generated.every": integer(1),
+    "callbacks.ema.decay": share(),
+    "callbacks.ema.update_every_n_steps": integer(1),
+    "hydra.launcher.max_stack": optional(integer(1)),
+    "hydra.launcher.halving.factor": optional(integer(2)),
+    "hydra.launcher.halving.first": integer(1),
+    "hydra.sweeper.n_trials": integer(1),
+    "hydra.sweeper.n_jobs": integer(1),
+    "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),
+}
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything that is no mapping, nor a list of them: a number of the key counts through it.
+
+    `_target_` and its like are left out.
+    """
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            for i, item in enumerate(value):
+                yield from leaves(item, f"{prefix}{key}.{i}.")
+        elif not str(key).startswith("_"):
+            yield f"{prefix}{key}", value
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for the first value that is not allowed."""
+    # the plain `seed` before the `data.seed` that takes its value
+    for key, value in sorted(leaves(config), key=lambda leaf: leaf[0].count(".")):
+        rule = RULES.get(re.sub(r"\bphases\.\d+\.", "", key))  # a phase's values are those of a schedule
+        if rule and not rule.holds(value):
+            shown = value if isinstance(value, str | int | float | list) else "null"
+            raise ConfigError(f"{key}={shown}: must be {rule.allowed}")
+    if "schedule" in config and "optim" in config:
+        _check_schedule(config["schedule"], config["optim"])
+
+
+def _check_schedule(schedule: Mapping[str, Any], optim: Mapping[str, Any]) -> None:
+    """What one value says of another: whether there is a momentum to drive, and that it stays below 1."""
+    given = "momentum" if "momentum" in optim else "betas[0]"
+    momentum = optim.get("momentum", next(iter(optim.get("betas", ())), 0.0))
+    curves = list(_curves(schedule))
+    if not momentum and {drives for _, _, drives in curves} == {"momentum"}:
+        key = next(key for key, _, _ in curves)
+        raise ConfigError(f"{key}.drives=momentum: the optimiser has none: optim.momentum or optim.betas must be > 0")
+    for key, curve, drives in curves:
+        if curve.get("_target_", "").endswith(".exponential") and curve.get("end") == 0:
+            raise ConfigError(f"{key}.end=0: must be > 0 for an exponential, which never gets to 0")
+        for name in ("start", "end") if drives == "momentum" else ("momentum_low",):
+            if (product := curve.get(name, 0.0) * momentum) >= 1:
+                what = f"times optim.{given}={momentum:g} it is {product:g}"
+                raise ConfigError(f"{key}.{name}={curve[name]:g}: {what}, and a momentum must be < 1")
+
+
+def _curves(schedule: Mapping[str, Any], key: str = "schedule") -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """(key, node, "lr" or "momentum") of every curve; one_cycle drives both and counts as one of the lr."""
+    if "phases" in schedule:
+        for i, phase in enumerate(schedule["phases"]):
+            if isinstance(phase, Mapping):
+                yield from _curves(phase, f"{key}.phases.{i}")
+    elif not schedule.get("_target_", "").endswith(".constant"):
+        yield key, schedule, schedule.get("drives", "lr")

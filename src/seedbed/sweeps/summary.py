@@ -1,0 +1,179 @@
+"""What a sweep's folder holds besides its jobs: summary.csv, a line a job, and summary.md, means over seeds.
+
+Read from the files that the jobs left, or given in memory; nothing heavy is imported. A metric whose name ends in
+"loss" is better the smaller it is, any other the larger. A job is a number of its combination's mean wherever it has
+that metric: one that diverged to an accuracy of 0.5 counts with 0.5, and the table says that it diverged.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from seedbed.statistics import interval
+from seedbed.sweeps.records import Job
+from seedbed.tables import aligned, figure, markdown
+
+SEEDS = ("seed", "data.seed")  # keys that are averaged over
+METRICS = ("val/accuracy", "val/loss", "train/loss", "test/accuracy")
+EFFORT = ("epochs", "steps")  # no seconds: the same sweep gives the same file
+MOST_ROWS = 200
+MOST_FAILURES = 20
+MEANS = "Mean over the seeds with its 95 % interval (Student's t), the best first."
+
+
+@dataclass
+class Combination:
+    """The jobs that share all swept values but the seeds."""
+
+    values: list[str]
+    jobs: list[Job]
+    numbers: list[float]  # the metric of those that have it
+
+
+def swept(jobs: Sequence[Job]) -> list[str]:
+    """The keys whose value differs between jobs, as they come; of a single job all."""
+    keys = dict.fromkeys(key for job in jobs for key in job.values)
+    return [key for key in keys if len(jobs) == 1 or len({job.shown(key) for job in jobs}) > 1]
+
+
+def combinations(jobs: Sequence[Job], metric: str) -> list[Combination]:
+    """Jobs by their swept values other than the seeds, the best mean first, those without the metric last."""
+    keys = [key for key in swept(jobs) if key not in SEEDS]
+    groups: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(tuple(job.shown(key) for key in keys), []).append(job)
+    found = [
+        Combination(list(values), members, [m for job in members if (m := job.metric(metric)) is not None])
+        for values, members in groups.items()
+    ]
+    return sorted(found, key=lambda c: _merit(fmean(c.numbers) if c.numbers else None, metric))
+
+
+def smaller_is_better(metric: str) -> bool:
+    return metric.endswith(("loss", "seconds"))
+
+
+def _merit(number: float | None, metric: str) -> float:
+    """Sorts the best to the front."""
+    if number is None:
+        return math.inf
+    return number if smaller_is_better(metric) else -number
+
+
+def headline(jobs: Sequence[Job], wanted: str = METRICS[0]) -> str:
+    """The metric to compare jobs by: what is wanted, or else the first of METRICS that any of them has."""
+    known = (name for name in (wanted, *METRICS) if any(job.metric(name) is not None for job in jobs))
+    return next(known, wanted)
+
+
+def write(sweep: Path, jobs: Sequence[Job], metric: str | None = None) -> None:
+    """summary.csv and summary.md into the sweep's folder, each whole or not at all. metric: `headline` by default."""
+    metric = metric or headline(jobs)
+    for name, text in (("summary.csv", _csv(jobs, metric)), ("summary.md", _markdown(jobs, metric))):
+        temporary = Path(sweep, f"{name}.tmp")
+        temporary.write_text(text, encoding="utf-8", newline="")
+        os.replace(temporary, Path(sweep, name))
+
+
+def _csv(jobs: Sequence[Job], metric: str) -> str:
+    keys = swept(jobs)
+    metrics = [name for name in dict.fromkeys((*METRICS, metric)) if any(name in job.metrics for job in jobs)]
+    file = io.StringIO()
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(["job", "folder", "status", *keys, *metrics, *EFFORT])
+    for job in jobs:
+        numbers = [job.metric(name) for name in (*metrics, *EFFORT)]
+        lines.writerow([job.number, job.folder, job.status, *map(job.shown, keys), *numbers])
+    return file.getvalue()
+
+
+def _markdown(jobs: Sequence[Job], metric: str) -> str:
+    keys = swept(jobs)
+    constant = [f"{key}={jobs[0].shown(key)}" for key in (jobs[0].values if jobs else ()) if key not in keys]
+    facts = [f"- {key}: {_spread(jobs, key)}" for key in keys]
+    facts += [f"- in every job: {' '.join(constant)}"] * bool(constant)
+    title = f"{' × '.join(keys) or 'One configuration'}: {len(jobs):,} job{'s' * (len(jobs) != 1)}"
+    parts = [f"# {title}", _statuses(jobs), "\n".join(facts), f"## {metric}", MEANS, _means(jobs, metric)]
+    header, rows = _best(jobs, metric, 10)
+    if rows:
+        parts += ["## Best jobs", markdown(header, rows)]
+    if incomplete := [job for job in jobs if job.status != "completed"]:
+        header = ["job", "status", *keys, metric]
+        rows = [[j.folder, j.status, *map(j.shown, keys), figure(j.metric(metric))] for j in incomplete]
+        parts += ["## Not completed", "`train.log` in a job's folder says more.", markdown(header, rows[:MOST_ROWS])]
+        parts += [_left_out(len(rows), "jobs")]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _means(jobs: Sequence[Job], metric: str) -> str:
+    """A row for each combination: how many seeds, their mean with its interval, their range."""
+    found = combinations(jobs, metric)
+    header = [*(key for key in swept(jobs) if key not in SEEDS), "seeds", "mean", "± 95 %", "min", "max"]
+    rows, notes = [], []
+    for c in found[:MOST_ROWS]:
+        mean, half = interval(c.numbers) if c.numbers else (None, None)
+        ends = (min(c.numbers), max(c.numbers)) if c.numbers else (None, None)
+        rows.append([*c.values, str(len(c.numbers)), figure(mean), figure(half, mean), *map(figure, ends)])
+        notes.append(_statuses(job for job in c.jobs if job.status != "completed"))
+    if any(notes):
+        header, rows = [*header, "not completed"], [[*row, note] for row, note in zip(rows, notes, strict=True)]
+    return "\n\n".join(filter(None, [markdown(header, rows), _left_out(len(found), "combinations")]))
+
+
+def best_table(jobs: Sequence[Job], metric: str | None = None, count: int = 10) -> str:
+    """The best jobs for the terminal: rank, folder, swept values, metric and status, aligned."""
+    metric = metric or headline(jobs)
+    header, rows = _best(jobs, metric, count)
+    if not rows:
+        return f"no job has a {metric}"
+    return aligned(header, rows)
+
+
+def _best(jobs: Sequence[Job], metric: str, count: int) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the best jobs that have the metric, the first of two equals first."""
+    keys = swept(jobs)
+    having = [job for job in jobs if job.metric(metric) is not None]
+    rows = [
+        [str(rank), job.folder, *map(job.shown, keys), figure(job.metric(metric)), job.status]
+        for rank, job in enumerate(sorted(having, key=lambda job: _merit(job.metric(metric), metric))[:count], start=1)
+    ]
+    return ["rank", "job", *keys, metric, "status"], rows
+
+
+def failures(jobs: Sequence[Job]) -> str:
+    """The failed jobs for the terminal: folder, swept values and message; empty if there is none."""
+    keys = swept(jobs)
+    rows = [[j.folder, *map(j.shown, keys), j.metrics.get("error", "")] for j in jobs if j.status == "failed"]
+    if not rows:
+        return ""
+    table = aligned(["job", *keys, "failed with"], rows[:MOST_FAILURES])
+    more = f"\n… and {len(rows) - MOST_FAILURES} more; train.log in a job's folder says more"
+    return table + more * (len(rows) > MOST_FAILURES)
+
+
+def _statuses(jobs: Iterable[Job]) -> str:
+    """38 completed, 1 diverged, 1 failed: the alphabet's order is from good to bad."""
+    return ", ".join(f"{count:,} {status}" for status, count in sorted(Counter(job.status for job in jobs).items()))
+
+
+def _left_out(count: int, what: str) -> str:
+    return f"{count - MOST_ROWS:,} more {what} are left out; summary.csv has every job." if count > MOST_ROWS else ""
+
+
+def _spread(jobs: Sequence[Job], key: str) -> str:
+    """The values of a key in a line: all of a few, the ends of many numbers, the first of many words."""
+    values = {job.shown(key): job.values.get(key) for job in jobs}
+    numeric = all(isinstance(value, int | float) for value in values.values())
+    names = sorted(values, key=values.get) if numeric else list(values)
+    if len(names) <= 10:
+        return ", ".join(name or "(none)" for name in names)
+    few = f"{names[0]} … {names[-1]}" if numeric else f"{', '.join(names[:10])}, …"
+    return f"{few} ({len(names)} values)"

@@ -1,0 +1,199 @@
+"""From a composed config to the parts of a run. Besides train.py and the plugins, the only file that knows Hydra.
+
+Configs are plain nested dicts here, with every interpolation resolved.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import hydra
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import nn
+
+from seedbed.errors import ConfigError
+from seedbed.losses import Loss
+from seedbed.training.datamodule import DataModule
+from seedbed.training.supervised import Supervised
+
+if TYPE_CHECKING:
+    from seedbed.fused.halving import Halving
+    from seedbed.fused.stack import Stack
+
+# one line of Lightning's a run says nothing here that the run does not say itself
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", message=".*dataloader_iter.*")
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
+
+# Lightning's way of looking for a GPU, by its driver's library; without one, each step of Adam looks again, for 0.7 ms
+if not torch.cuda.is_available():
+    os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+
+Config = Mapping[str, Any]
+CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)  # what calls parts; the last wraps the Trainer
+
+
+class Unfit(Exception):
+    """Runs of a stack that cannot be built; `places` in it."""
+
+    def __init__(self, places: Sequence[int]):
+        super().__init__(f"{len(places)} runs cannot be built")
+        self.places = places
+
+
+@contextmanager
+def _mistakes_of_the_user(place: str):
+    """What a part says of its arguments, or Lightning of the Trainer's, as a ConfigError without Hydra's wrapping.
+
+    So too where there is no such part, or it takes no such arguments.
+    """
+    try:
+        yield
+    except (InstantiationException, OSError, TypeError, ValueError, MisconfigurationException) as error:
+        hydras = isinstance(error, InstantiationException)
+        cause = error.__cause__ if hydras else error
+        if hydras and (cause is None or isinstance(cause, ImportError)):
+            cause = str(error).partition("\n")[0].partition(", set env var")[0]  # Error locating target 'a.b'
+        elif not isinstance(cause, OSError | ValueError | MisconfigurationException) and not _never_began(cause):
+            raise
+        raise ConfigError(f"{place}{cause}") from error
+
+
+def _never_began(error: BaseException) -> bool:
+    """Whether it is of a call with arguments that a part does not take: no line of the part itself has run."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, TypeError) and frame.f_code.co_filename.startswith(CALLERS)
+
+
+def seed_everything(seed: int) -> None:
+    """What Lightning's does, without its half a millisecond and a stack trace kept for each kind of absent device."""
+    random.seed(seed)
+    np.random.seed(seed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
+def build_data(config: Config) -> DataModule:
+    """The data, loaded: the model's shape follows from it."""
+    with _mistakes_of_the_user(""):
+        data = instantiate(config["data"], _convert_="all")
+        data.setup()
+        return data
+
+
+class Parts:
+    """The parts of one run or of many: each distinct node of their configs is instantiated once."""
+
+    def __init__(self):
+        self._made: dict[str, Any] = {}
+
+    def _make(self, node: Config, partial: bool) -> Any:
+        """What `_target_` names; partial: to be called with what is known at run time only."""
+        key = json.dumps([node, partial], sort_keys=True)
+        if key not in self._made:
+            self._made[key] = instantiate(node, _convert_="all", **({"_partial_": True} if partial else {}))
+        return self._made[key]
+
+    def net(self, config: Config, data: DataModule) -> tuple[nn.Module, Loss]:
+        """The network and its loss. The initial weights follow from (seed, model, init)."""
+        with _mistakes_of_the_user("loss: "):
+            loss = self._make(config["loss"], partial=False)
+            num_outputs = loss.num_outputs(data.num_classes)
+        with _mistakes_of_the_user("model: "):
+            seed_everything(config["seed"])
+            net = self._make(config["model"], partial=True)(data.splits.shape, num_outputs)
+            data.evaluate_for(getattr(net, "resized", data.splits.shape))
+        with _mistakes_of_the_user("init: "):
+            self._make(config["init"], partial=True)(net, data.sample)
+        with _mistakes_of_the_user("model: "):
+            if hasattr(net, "fit"):  # a model that learns from the training set as a whole, not by gradient
+                net.fit(data.train_in_order())
+            return loss.finish(net), loss
+
+    def module(self, config: Config, data: DataModule) -> Supervised:
+        """Network, loss, optimiser and schedule of one run."""
+        net, loss = self.net(config, data)
+        self.optimizer(config)  # for what it says of its numbers
+        optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
+        with _mistakes_of_the_user("module: "):
+            return self._make(config["module"], partial=True)(net, loss, optim, schedule, **_of_steps(config))
+
+    def schedule(self, config: Config):
+        with _mistakes_of_the_user("schedule: "):
+            return self._make(config["schedule"], partial=False)
+
+    def optimizer(self, config: Config, params: int = 1) -> torch.optim.Optimizer:
+        """The optimiser over `params` empty parameters: for its class and its numbers."""
+        key = json.dumps([config["optim"], params], sort_keys=True)
+        if key not in self._made:
+            with _mistakes_of_the_user("optim: "):
+                empty = [nn.Parameter(torch.empty(0)) for _ in range(params)]
+                self._made[key] = self._make(config["optim"], partial=True)(empty)
+        return self._made[key]
+
+    def stack(self, configs: Sequence[Config], groups: int, data: DataModule, halving: Halving | None = None) -> Stack:
+        """The runs of `configs` as one module. Raises Unfit if one of them or more would fail alone, too."""
+        from seedbed.fused.stack import Stack
+
+        members, unfit = [], []
+        for i, config in enumerate(configs):
+            try:
+                members.append((*self.net(config, data), self.optimizer(config), self.schedule(config)))
+            except ConfigError:
+                unfit.append(i)
+        if unfit:
+            raise Unfit(unfit)
+        nets, losses, optimizers, schedules = zip(*members, strict=True)
+        return Stack(
+            nets,
+            groups,
+            losses,
+            type(optimizers[0]),
+            [o.defaults for o in optimizers],
+            schedules,
+            stopper=next(iter(build_callbacks(configs[0])), None),
+            halving=halving,
+            **_of_steps(configs[0]),
+        )
+
+
+def _of_steps(config: Config) -> dict[str, Any]:
+    """What Lightning leaves to a module that optimises manually, under the Trainer's names for it."""
+    trainer = config["trainer"]
+    return {"clip": trainer["gradient_clip_val"], "accumulate": trainer["accumulate_grad_batches"]}
+
+
+def build_callbacks(config: Config) -> list[pl.Callback]:
+    with _mistakes_of_the_user("callbacks: "):
+        return [instantiate(node, _convert_="all") for node in config["callbacks"].values()]
+
+
+def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
+    """A Trainer that says and writes nothing but what `logger` and `callbacks` do."""
+    with _mistakes_of_the_user("trainer: "):
+        return instantiate(
+            {k: v for k, v in config["trainer"].items() if k not in ("gradient_clip_val", "accumulate_grad_batches")},
+            _convert_="all",
+            logger=logger,
+            callbacks=callbacks,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )

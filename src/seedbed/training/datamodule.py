@@ -1,0 +1,111 @@
+"""The DataModule: a source's tensors on the training device, served by stateful loaders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from seedbed.data.loader import Loader
+from seedbed.data.splits import Split, Splits
+
+EVAL_BATCH = 2048  # rows of 28 × 28 pixels without gradients: the whole of MNIST_SAMPLE's validation set in one batch
+
+
+class DataModule(pl.LightningDataModule):
+    """Serves the set that `source(**options)` returns.
+
+    normalize: unit (pixels 0–1), symmetric ((x − 0.5)/0.5: −1 to 1) or standard ((x − mean)/std of the training set,
+    a channel at a time); inputs that are no uint8 are no pixels and stay as they are. The order of the training data
+    follows from `seed` and the epoch; validation keeps the set's.
+    """
+
+    def __init__(
+        self,
+        source: Callable[..., Splits],
+        batch_size: int,
+        seed: int | list[int | None],
+        shuffle: bool = True,
+        drop_last: bool = False,
+        normalize: str = "unit",
+        **options: Any,
+    ):
+        super().__init__()
+        self.source = partial(source, **options)
+        self.batch_size, self.seed, self.shuffle, self.drop_last = batch_size, seed, shuffle, drop_last
+        self.normalize = normalize
+        self.splits: Splits | None = None
+        self.eval_batch = EVAL_BATCH
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.splits is None:
+            self.splits = self.source()
+            x = self.splits.train[0]
+            divisor, shift = NORMALIZE[self.normalize](x) if x.dtype == torch.uint8 else (1.0, 0.0)
+            self.conversion = {"divisor": divisor, "shift": shift}
+
+    def evaluate_for(self, shape: Sequence[int]) -> None:
+        """Fit `eval_batch` to a network that works on inputs of this shape: its memory grows with their pixels.
+
+        Larger images make smaller batches, of as many pixels as EVAL_BATCH of MNIST's.
+        """
+        self.eval_batch = max(1, min(EVAL_BATCH, EVAL_BATCH * 28 * 28 // math.prod(shape[1:])))
+
+    @property
+    def num_classes(self) -> int | None:
+        """None where the targets are numbers."""
+        return self.splits.classes and len(self.splits.classes)
+
+    @cached_property
+    def sample(self) -> Tensor:
+        """float [256, C, H, W]: training images from all over the set, as a model sees them."""
+        images, targets = self.splits.train
+        every = max(1, len(images) // 256)
+        split = images[::every][:256], targets[::every][:256]
+        return Loader(split, 1, **self.conversion).convert(split[0])
+
+    def _loader(self, split: Split, batch_size: int, **options) -> Loader:
+        device, rank, world = torch.device("cpu"), 0, 1
+        if self.trainer is not None:
+            device = self.trainer.strategy.root_device
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+        split = (split[0].to(device), split[1].to(device))
+        conversion = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.conversion.items()}
+        return Loader(split, batch_size, rank=rank, world=world, **conversion, **options)
+
+    def train_dataloader(self) -> Loader:
+        seed = self.seed if self.shuffle or isinstance(self.seed, list) else None
+        return self._loader(self.splits.train, self.batch_size, seed=seed, drop_last=self.drop_last)
+
+    def train_in_order(self) -> Loader:
+        """The training set as the model sees it, in large batches and in the set's own order."""
+        return self._loader(self.splits.train, self.eval_batch)
+
+    def val_dataloader(self) -> Loader:
+        return self._loader(self.splits.valid, self.eval_batch)
+
+    def test_dataloader(self) -> Loader:
+        return self._loader(self.splits.test, self.eval_batch)
+
+
+def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(std, mean/std) of x uint8 [N, C, H, W] per channel, [C, 1, 1] each, exact: from a count of the 256 values."""
+    values = torch.arange(256, dtype=torch.float64)
+    counts = torch.stack([x[:, c].flatten().bincount(minlength=256) for c in range(x.shape[1])]).double()
+    mean = (counts @ values) / counts.sum(1)
+    std = ((counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1)).sqrt()
+    std = std.where(std > 0, 1.0)  # a channel that never changes becomes 0
+    return std.float()[:, None, None], (mean / std).float()[:, None, None]
+
+
+# normalize → f(training images) → (divisor, shift) with x = pixels / divisor − shift
+NORMALIZE: dict[str, Callable[[Tensor], tuple]] = {
+    "unit": lambda x: (255.0, 0.0),
+    "symmetric": lambda x: (127.5, 1.0),
+    "standard": _standard,
+}

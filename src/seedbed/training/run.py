@@ -1,0 +1,101 @@
+"""One run: fit, test, and what it leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from seedbed.training.build import Parts, build_callbacks, build_data, build_trainer
+from seedbed.training.checkpoints import Checkpoints
+from seedbed.training.datamodule import DataModule
+from seedbed.training.logger import RunLogger
+from seedbed.training.progress import RunProgress
+from seedbed.training.supervised import Supervised
+
+log = logging.getLogger(__name__)
+
+
+def train(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]) -> dict[str, Any]:
+    """Build the parts of a config and fit them; of several processes, each does this, and the first writes."""
+    data = build_data(config)
+    module = Parts().module(config, data)
+    callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
+    trainer = build_trainer(config, RunLogger(folder), callbacks)
+    return fit(trainer, module, data, hparams, config["ckpt_path"])
+
+
+def fit(
+    trainer: pl.Trainer,
+    module: Supervised,
+    data: DataModule,
+    hparams: dict[str, Any],
+    ckpt_path: str | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate; returns what metrics.json holds. hparams: flat names and values for TensorBoard's HParams."""
+    if not any(True for _ in module.parameters()):
+        trainer.fit_loop.max_epochs = 0  # nothing is learned by gradient
+    start = time.perf_counter()
+    trainer.fit(module, data, ckpt_path=ckpt_path)
+    seconds = time.perf_counter() - start
+    if "val/loss" not in module.metrics:  # no epoch was left to train
+        trainer.validate(module, data, verbose=False)
+    if data.splits.test is not None:
+        trainer.test(module, data, verbose=False)
+    trainer.logger.log_hyperparams(hparams, module.metrics)
+    trainer.logger.close()
+    return {
+        "status": "diverged" if module.diverged else "completed",
+        **{"val/loss": None, "val/accuracy": None},  # an accuracy that stays null: there are no classes
+        **module.metrics,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "fit_seconds": round(seconds, 3),
+    }
+
+
+def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """metrics.json, whole or not at all: the run is complete if and only if it is there. nan and inf become null."""
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+    temporary = folder / "metrics.json.tmp"
+    temporary.write_text(json.dumps({**clean, "versions": versions(), "git": commit()}, indent=2) + "\n")
+    os.replace(temporary, folder / "metrics.json")
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "torch": torch.__version__, "lightning": pl.__version__}
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the source tree, with a + where it has changes; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def report(metrics: dict[str, Any], folder: Path, alone: bool) -> str:
+    """The lines that end a run, or the one line of a job of a sweep."""
+    names = [name for name in ("val/accuracy", "val/loss", "test/accuracy") if metrics.get(name) is not None]
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    result = f"{metrics['status']}: " + "   ".join(f"{name} {metrics[name]:.4f}" for name in names)
+    effort = f"{metrics['epochs']} epochs, {metrics['steps']} steps in {metrics['fit_seconds']:.1f} s"
+    if not alone:
+        return f"{result}   {effort}   {shown}"
+    logdir = "outputs" if shown.parts[0] == "outputs" else shown
+    return f"{result}\ntrained: {effort}\nrun:     {shown}\nlook:    tensorboard --logdir {logdir}"

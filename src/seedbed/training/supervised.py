@@ -1,0 +1,234 @@
+"""The LightningModule: a network, a loss, an optimiser and a schedule, trained several steps a call."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor, nn
+
+from seedbed.losses import Loss
+from seedbed.schedules import Schedule
+from seedbed.training.memory import keep_freed_memory
+
+SLICE = 0.1  # seconds of steps in one training_step
+BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
+STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
+
+
+class SkipBatch(Exception):
+    """Raised by a callback's `on_before_backward` or `on_after_backward`: the batch's gradient is dropped, with what
+    had been accumulated before it, and no step made. Its loss still counts in train/loss. All processes must raise it.
+    """
+
+
+class Supervised(pl.LightningModule):
+    """Trains `net` on (x, y) batches; logs train/loss, lr, val/loss, val/accuracy (and test/…) once an epoch.
+
+    optim: parameters → torch.optim.Optimizer. schedule: multiplies its lr and momentum. clip: norm of a step's gradient
+    at most. accumulate: batches whose mean gradient makes a step. Losses are means over all samples of the epoch,
+    whatever the batches; accuracy is exact, and left out where the targets are numbers.
+
+    `training_step` takes Lightning's iterator and makes as many steps as fit into SLICE, so Lightning's own cost
+    (0.4 ms a call) is paid ten times a second and not every step. A callback that looks at batches gets one step a
+    call, unless it says `per_slice = True`. Several processes (DDP) make one step a call too, that of the mean over all
+    their samples, however few of the last batch one has; of a loss that is no mean (rmse) it is the processes' mean.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: Loss,
+        optim: Callable[..., torch.optim.Optimizer],
+        schedule: Schedule,
+        clip: float | None = None,
+        accumulate: int = 1,
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.net, self.loss, self.optim, self.schedule = net, loss, optim, schedule
+        self.clip, self.accumulate = clip, accumulate
+        self.metrics: dict[str, float] = {}  # what was logged last, exact (Lightning's copies are float32)
+        self.diverged = False
+        self.total_steps = 0  # optimiser steps of the whole run, once training has begun
+        self._trained = self._zeros(2)  # this epoch's sum of losses, samples
+        self._evaluated = self._zeros(3)  # sum of losses, correct predictions (nan: no classes), samples
+
+    def _zeros(self, count: int) -> Tensor:
+        """float64 sums of what a batch gives."""
+        return torch.zeros(count, dtype=torch.float64)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        params = list(self.net.parameters())
+        return self.optim(params) if params else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    # --- training
+
+    def on_fit_start(self) -> None:
+        keep_freed_memory()
+
+    def on_train_start(self) -> None:
+        trainer, optimizer = self.trainer, self.optimizers()
+        self.total_steps = trainer.estimated_stepping_batches
+        if self.accumulate > 1 and trainer.max_epochs > 0:
+            self.total_steps = min(
+                self.total_steps, math.ceil(trainer.num_training_batches / self.accumulate) * trainer.max_epochs
+            )
+        # several processes have to agree on the steps of a call
+        single = trainer.world_size > 1 or self._overridden(BATCH_HOOKS, but_per_slice=True)
+        self._slice = 0.0 if single else SLICE
+        # Lightning's wrappers of backward and step cost 27 µs a step: used where somebody needs them
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if scaled and self.clip:
+            raise MisconfigurationException("gradient_clip_val: not with 16-mixed, take bf16-mixed")
+        if scaled or trainer.world_size > 1 or self._overridden(STEP_HOOKS):
+            self._backward, self._step = self.manual_backward, optimizer.step
+        else:
+            self._backward, self._step = Tensor.backward, optimizer.optimizer.step
+
+    def _overridden(self, hooks: tuple[str, ...], but_per_slice: bool = False) -> bool:
+        callbacks = [c for c in self.trainer.callbacks if not (but_per_slice and getattr(c, "per_slice", False))]
+        return any(is_overridden(hook, c, pl.Callback) for hook in hooks for c in callbacks)
+
+    def training_step(self, dataloader_iter) -> None:
+        trainer, shared = self.trainer, self.trainer.world_size > 1
+        loop = trainer.fit_loop.epoch_loop
+        optimizer, params = self.optimizers().optimizer, list(self.net.parameters())
+        first, steps, losses, sizes = loop.global_step, 0, [], []
+        deadline = time.perf_counter() + self._slice
+        for (x, y), _, _ in dataloader_iter:
+            self._set_rates(optimizer, (first + steps) / self.total_steps)
+            sizes.append(y.shape[-1])
+            if not sizes[-1]:  # this process has no sample of a small last batch; of no weight, but it takes part
+                x, y = x.new_zeros(2, *x.shape[1:]), y.new_zeros(2)
+            loss, recorded = self._losses(x, y)
+            losses.append(recorded)
+            if shared:  # DDP averages over processes: by this the mean is that over samples
+                loss = loss * (sizes[-1] / trainer.train_dataloader.per_rank)
+            try:
+                self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
+                if len(losses) % self.accumulate and not dataloader_iter.done:
+                    continue
+                if self.clip:
+                    self._clip(params)
+                self._step()
+                steps += 1
+            except SkipBatch:
+                pass  # no step; the gradient is dropped here as it is after one
+            for p in params:
+                p.grad = None
+            torch.clear_autocast_cache()  # else mixed precision would see the weights of the slice's first step
+            if time.perf_counter() > deadline or first + steps == loop.max_steps:
+                break
+        rows = torch.tensor(sizes, dtype=torch.float64)
+        each = torch.stack(losses).cpu().double()  # [S] or, of a stack, [S, M]
+        weighted = each * rows.view(-1, *[1] * (each.dim() - 1))
+        if shared:  # at each call, and not once an epoch: a checkpoint holds the first process's sums alone
+            weighted, rows = self._summed(torch.stack([weighted, rows]))
+        # in the order of the steps: the sum's last bit must not depend on where a slice ended
+        self._trained[0] = torch.cat([self._trained[:1], weighted]).cumsum(0)[-1]
+        self._trained[1] += rows.sum()
+        self._count(len(losses), steps, loop.global_step - first)
+
+    def _losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The scalar to go back from, and what to record."""
+        loss = self.loss(self.net(x), y)
+        return loss, loss.detach()
+
+    def _set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
+        lr, momentum = self.schedule.lr(progress), self.schedule.momentum(progress)
+        given = optimizer.defaults
+        for group in optimizer.param_groups:
+            group["lr"] = given["lr"] * lr
+            if "momentum" in given:
+                group["momentum"] = given["momentum"] * momentum
+            elif "betas" in given:
+                group["betas"] = (given["betas"][0] * momentum, given["betas"][1])
+
+    def _rates(self) -> float:
+        return self.optimizers().param_groups[0]["lr"]
+
+    def _clip(self, params: list[nn.Parameter]) -> None:
+        nn.utils.clip_grad_norm_(params, self.clip)
+
+    def _count(self, batches: int, steps: int, counted: int) -> None:
+        """Tell Lightning of a call's batches and optimiser steps, so that all its numbers are true."""
+        loop = self.trainer.fit_loop.epoch_loop
+        loop.batch_progress.increment_by(batches - 1)
+        loop._batches_that_stepped += steps - 1
+        loop.manual_optimization.optim_step_progress.increment_by(steps - counted)
+
+    def on_train_epoch_end(self) -> None:
+        loss, samples = self._trained
+        self._trained = self._zeros(2)
+        self._log({"train/loss": loss / samples, "lr": self._rates()})
+        self._stop_if_diverged()
+
+    def _stop_if_diverged(self) -> None:
+        self.diverged = not math.isfinite(self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0))
+        self.trainer.should_stop |= self.diverged
+
+    def _log(self, metrics: dict[str, Tensor | float]) -> None:
+        """What `self.log_dict` would do for values that are final means already, without its 2 ms."""
+        exact = {name: float(value) for name, value in metrics.items()}
+        self.metrics |= exact
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in exact.items()})
+        for logger in self.trainer.loggers:
+            logger.log_metrics(exact, self.trainer.global_step)
+
+    def _summed(self, sums: Tensor) -> Tensor:
+        """The sums over all processes."""
+        if self.trainer.world_size == 1:
+            return sums
+        return self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
+
+    # --- evaluation
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
+        x, y = batch
+        if not len(y):  # the other processes have the last samples
+            return
+        output = self(x)
+        self._evaluated[0] += self.loss(output, y).item() * len(y)
+        self._evaluated[1] += math.nan if y.is_floating_point() else (self.loss.predict(output) == y).sum().item()
+        self._evaluated[2] += len(y)
+
+    def _log_evaluation(self, stage: str) -> None:
+        loss, correct, samples = self._summed(self._evaluated)
+        self._evaluated = self._zeros(3)
+        accuracy = {} if correct.isnan().any() else {f"{stage}/accuracy": correct / samples}
+        self._log({f"{stage}/loss": loss / samples, **accuracy})
+
+    def validation_step(self, batch, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_evaluation("val")
+
+    def test_step(self, batch, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_evaluation("test")
+
+    # --- checkpoints: what a run in the middle of an epoch needs besides Lightning's own
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["trained"] = self._trained
+        checkpoint["rng"] = torch.get_rng_state()  # dropout
+        if self.device.type == "cuda":
+            checkpoint["rng_cuda"] = torch.cuda.get_rng_state(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self._trained = checkpoint["trained"].cpu()
+        torch.set_rng_state(checkpoint["rng"].cpu())
+        if "rng_cuda" in checkpoint and torch.cuda.is_available():
+            torch.cuda.set_rng_state(checkpoint["rng_cuda"].cpu())
