@@ -12,20 +12,21 @@ LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_ut
 TORCH = {"torch", "torchvision", "timm", "torchmetrics"}
 
 # folder or file of src/seedbed → those that it may import besides itself and FOUNDATION
-FOUNDATION = ("errors", "files", "moved", "statistics", "tables")
+FOUNDATION = ("config_values", "errors", "files", "moved", "statistics", "tables")
 PARTS = ("data", "models", "losses", "inits", "optim", "schedules")
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, ()),
     **dict.fromkeys(PARTS, ()),
     "allowed_values": (),
-    "startup": ("allowed_values",),
+    "sweeps": (),
+    "startup": ("allowed_values", "sweeps"),
     "pictures": (*PARTS,),
     "training": (*PARTS, "allowed_values", "startup"),
     "callbacks": (*PARTS, "allowed_values", "startup", "pictures", "training"),
-    "fused": (*PARTS, "allowed_values", "startup", "training"),
-    "sweeps": (),
+    "fused": (*PARTS, "allowed_values", "startup", "sweeps", "training"),
+    "task": ("allowed_values", "sweeps", "training"),
     "report": ("sweeps",),
-    "api": ("allowed_values", "startup", "training", "sweeps"),
+    "api": ("allowed_values", "startup", "training", "sweeps", "task"),
     "studies": (*PARTS, "allowed_values", "startup", "pictures", "training", "callbacks", "sweeps", "api"),
     "__init__": ("api",),
 }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seedbed.config_values import leaves
 from seedbed.errors import ConfigError
 
 
@@ -67,14 +68,12 @@ BOOL = Rule(lambda v: isinstance(v, bool), "true or false")
 TEXT = Rule(lambda v: isinstance(v, str), "text")
 DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), 'an integer ≥ 1 or "auto"')
 
-# what is said of a sweep as a whole: no part of a job's config
-CONTROL = ("resume", "on_error", "retries")
-
 # config key → rule; a test holds that every number and word of every file in conf/ has one
 RULES: dict[str, Rule] = {
     "seed": integer(0),
     "ckpt_path": optional(existing_file()),
     "resume": optional(TEXT),
+    "extend": BOOL,
     "on_error": one_of("continue", "stop"),
     "retries": integer(0),
     "optimized_metric": one_of("val/accuracy", "val/loss", "train/loss", "test/accuracy", "test/loss"),
@@ -164,21 +163,6 @@ RULES: dict[str, Rule] = {
     "hydra.sweeper.n_jobs": integer(1),
     "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),
 }
-
-
-def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything that is no mapping, nor a list of them: a number of the key counts through it.
-
-    `_target_` and its like are left out.
-    """
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
-        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
-            for i, item in enumerate(value):
-                yield from leaves(item, f"{prefix}{key}.{i}.")
-        elif not str(key).startswith("_"):
-            yield f"{prefix}{key}", value
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -1,5 +1,21 @@
 """Errors that a user sees as one line."""
 
+from __future__ import annotations
+
 
 class ConfigError(ValueError):
-    """A mistake in a config; the message names the key, the value and what is allowed."""
+    """A mistake in a config. The message names the key, the value and what is allowed."""
+
+
+class Refusal(SystemExit):
+    """A command that is refused before anything is written: one line for the user, exit code 2.
+
+    It is a SystemExit, which Hydra and OmegaConf pass on as it is.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(2)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message

@@ -7,24 +7,27 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from seedbed.allowed_values import check
 from seedbed.errors import ConfigError
 from seedbed.fused.capacity import capacity
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
 from seedbed.fused.halving import Halving
 from seedbed.fused.optim import stacked
-from seedbed.fused.plan import StackPlan, order_of, plan, record
+from seedbed.fused.plan import StackPlan, order_of, plan, record, recorded, why_alone
 from seedbed.fused.stack import Stack
-from seedbed.sweeps.manifest import result
+from seedbed.sweeps.columns import read_columns
+from seedbed.sweeps.states import finished
 from seedbed.training.build import Parts, Unfit, build_data, build_trainer
 from seedbed.training.datamodule import DataModule
+from seedbed.training.hparams import hparams
 from seedbed.training.progress import RunProgress
 from seedbed.training.run import write_metrics
 
@@ -33,31 +36,57 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class FusedJob:
-    """A job as the launcher hands it over, its folder made. hparams: flat names and values for TensorBoard."""
+    """A job of a sweep. choices: of the config groups."""
 
     config: Mapping[str, Any]
     folder: Path
-    hparams: dict[str, str | int | float]
+    choices: Mapping[str, Any]
 
 
 class FusedSweep:
-    """The stacks of one sweep.
+    """The stacks of one sweep: what seedbed.sweeps.batch.Stacks asks for.
 
-    scratch: the folder for the stacks' own checkpoints. halving: factor and first of `Halving`, for each stack; the
-    metric is what the jobs optimise.
+    jobs: number → (config, folder, choices). sweep: its folder. max_stack: members of a stack at most; None: as many as
+    fit in memory. halving: factor and first of `Halving`, for each stack, by the metric that the jobs optimise; a
+    factor of None drops nobody.
     """
 
     def __init__(
         self,
-        jobs: Mapping[int, FusedJob],
-        scratch: Path,
-        max_stack: int | None,
+        jobs: Mapping[int, tuple[Mapping[str, Any], Path, Mapping[str, Any]]],
+        sweep: Path,
+        max_stack: int | None = None,
         halving: Mapping[str, int] | None = None,
     ):
-        self.jobs, self.scratch, self.max_stack, self.halving = jobs, scratch, max_stack, halving
+        self.jobs = {number: FusedJob(*job) for number, job in jobs.items()}
+        self.scratch = sweep / ".stacks"  # the stacks' own checkpoints
+        self.columns = read_columns(sweep)
+        self.max_stack = max_stack
+        self.halving = dict(halving) if halving and halving["factor"] else None
         self.parts = Parts()
         self._why_alone: dict[torch.optim.Optimizer, str | None] = {}
         self.data: dict[str, DataModule] = {}  # data node → the set in memory, loaded once
+
+    def plan(self, left: set[int]) -> tuple[list[dict], dict[int, str], list[int]]:
+        """Partition the jobs that are left: (stacks, jobs alone with the reason, jobs with a value not allowed).
+
+        The stacks of a sweep that was killed are found as they were; jobs that are in none yet get new ones.
+        """
+        refused = [n for n in sorted(left) if not _is_allowed(self.jobs[n].config)]
+        left = left.difference(refused)
+        before, alone_before = recorded(self.scratch)
+        before = [stack for stack in before if left.intersection(stack.jobs)]
+        members = {n for stack in before for n in stack.jobs}
+        alone = {n: "as before" for n in alone_before if n in left}
+        new = sorted(left - members - alone.keys())
+        if not new:
+            return [asdict(stack) for stack in before], alone, refused
+        alone_now = {n: reason for n in new if (reason := why_alone(self.jobs[n].config) or self.why_alone(n))}
+        stacks = self.stacks(only=[n for n in new if n not in alone_now])
+        alone_now |= {stack.jobs[0]: "nothing else is like it" for stack in stacks if len(stack.jobs) == 1}
+        stacks, unfit = self.fitting([stack for stack in stacks if len(stack.jobs) > 1])
+        record(self.scratch, stacks, [*alone_now, *unfit])
+        return [asdict(stack) for stack in before + stacks], alone | alone_now | unfit, refused
 
     def why_alone(self, number: int) -> str | None:
         """What its optimiser has that a stack's arithmetic does not; None if it can be stacked."""
@@ -115,9 +144,12 @@ class FusedSweep:
             raise reason
         return nets
 
-    def train(self, stack: StackPlan) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Train one stack, or go on with it where it was killed; yields (job, metrics) as each is complete on disk."""
-        pieces = [stack]
+    def train(self, stack: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Train one stack of `plan`, or go on with it where it was killed.
+
+        Yields (job, metrics) when the job's folder is complete.
+        """
+        pieces = [StackPlan(**stack)]
         while pieces:
             piece = pieces.pop(0)
             try:
@@ -179,7 +211,7 @@ class FusedSweep:
         epochs_of = torch.where(stack.ended_at < 0, len(history), stack.ended_at + 1)
         for i, number in enumerate(piece.jobs):
             job = self.jobs[number]
-            if result(job.folder):
+            if finished(job.folder):
                 continue  # written before the sweep was killed
             epochs = int(epochs_of[i])
             curves = [
@@ -201,7 +233,7 @@ class FusedSweep:
                 last = {name: metrics[name] for name in tested}
                 curves.append((time.time(), metrics["steps"], last))
             final = {k: v for k, v in metrics.items() if (k == "lr" or "/" in k) and v is not None}
-            write_events(job.folder, curves, job.hparams, final)
+            write_events(job.folder, curves, hparams(job.config, job.choices, self.columns), final)
             log_file = job.folder / "train.log"
             left = f", which it left after {epochs} epochs: others were better" if stack.dropped[i] else ""
             log_file.write_text(f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack{left}\n")
@@ -212,3 +244,11 @@ class FusedSweep:
 def _activations_per_row(stack: Stack) -> int:
     """Numbers that a member puts out for one image, about: of its widest layers' outputs."""
     return max(1, sum(p.shape[1] for name, p in stack.net.stacked_state().items() if name.endswith("bias")))
+
+
+def _is_allowed(config: Mapping[str, Any]) -> bool:
+    try:
+        check(config)
+    except ConfigError:
+        return False
+    return True

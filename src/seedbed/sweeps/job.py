@@ -1,94 +1,88 @@
-"""One job of a sweep: goes on where it was killed, and fails without taking the others along."""
+"""One job of a sweep, in whichever process it runs."""
 
 from __future__ import annotations
 
-import fcntl
+import json
 import logging
-import math
-import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks
+from hydra.core.utils import JobReturn, JobStatus, run_job
+from hydra.types import HydraContext, TaskFunction
+
 from seedbed.errors import ConfigError
-from seedbed.sweeps.manifest import Stopped, result
+from seedbed.files import write_whole
+from seedbed.sweeps.compose import hydra_config
+from seedbed.sweeps.states import finished, in_flight
 
 log = logging.getLogger("seedbed")
 
-UNKNOWN = ("val/loss", "val/accuracy", "epochs", "steps", "fit_seconds")  # of a run that failed
 
+@dataclass
+class Job:
+    """All that a worker has to know of a job, as plain data.
 
-def run(folder: Path, train: Callable[[], object], seed: int, retries: int, on_error: str) -> dict[str, Any]:
-    """The metrics of the job in `folder`, which `train` writes there unless it is done. seed: the job's.
-
-    One that raises is tried again, `retries` times; then its train.log has the traceback, its metrics.json the
-    message, the terminal one line. Raises Stopped then under on_error=stop.
+    folder: relative to `sweep`. config: as composed, interpolations kept. hydra: the config's hydra node.
     """
-    with only_one(folder):
-        if (metrics := result(folder)) is not None:
-            return metrics
-        (folder / "metrics.json").unlink(missing_ok=True)
-        for left in reversed(range(retries + 1)):
-            try:
-                train()
-                break
-            except Exception as error:
-                left = 0 if isinstance(error, ConfigError) else left  # it would be the same again
-                fail(folder, error, seed, left)
-                if not left:
-                    if on_error == "stop":
-                        raise Stopped from None
-                    break
-    return result(folder) or {}
+
+    number: int
+    sweep: str
+    folder: str
+    config: dict[str, Any]
+    hydra: dict[str, Any]
+    retries: int = 0
+
+    @property
+    def path(self) -> Path:
+        return Path(self.sweep, self.folder)
+
+    def moved_to(self, sweep: str) -> Job:
+        """Return the same job of a sweep in another folder."""
+        return Job(**{**asdict(self), "sweep": sweep})
 
 
-def fail(folder: Path, error: BaseException, seed: int | None = None, left: int = 0) -> None:
-    """Say it in one line to all, with the traceback to train.log, and in metrics.json if no try is left."""
+def run(task: TaskFunction, job: Job, context: HydraContext | None = None) -> JobReturn:
+    """Run `task` on the job's config unless the job is finished; try again after an error, `job.retries` times.
+
+    An error ends in the job's train.log with its traceback, in its metrics.json and in one line on the terminal; the
+    JobReturn then has the status FAILED and the error. context: the sweep's; another process makes its own, with the
+    callbacks of the job's config.
+    """
+    with in_flight(job.path):
+        if finished(job.path) is not None:
+            return JobReturn(status=JobStatus.COMPLETED)
+        for tries_left in reversed(range(job.retries + 1)):
+            (job.path / "metrics.json").unlink(missing_ok=True)
+            config = hydra_config(job.config, job.hydra)
+            config.hydra.sweep.dir, config.hydra.sweep.subdir = job.sweep, job.folder
+            own = context or HydraContext(config_loader=None, callbacks=Callbacks(config))
+            ended = run_job(task, config, "hydra.sweep.dir", "hydra.sweep.subdir", own)
+            if ended.status == JobStatus.COMPLETED:
+                return ended
+            error = ended._return_value
+            if isinstance(error, ConfigError):  # another try would end the same way
+                tries_left = 0
+            fail(job.path, error, tries_left)
+            if not tries_left:
+                return ended
+
+
+def fail(folder: Path, error: BaseException, tries_left: int = 0) -> None:
+    """Say in one line that a job failed, and keep the error in its train.log and metrics.json."""
     message = one_line(error)
-    log.error("job %s failed: %s%s", folder.name, message, f" (tries left: {left})" if left else "")
+    log.error("job %s failed: %s%s", folder.name, message, f" (tries left: {tries_left})" if tries_left else "")
+    folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(error, ConfigError):
         with open(folder / "train.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
-    if not left:
-        from seedbed.training.run import write_metrics
-
-        write_metrics(folder, {"status": "failed", "error": message, **dict.fromkeys(UNKNOWN), "seed": seed})
+    if not tries_left and not (folder / "metrics.json").exists():  # the task may have written its own
+        write_whole(folder / "metrics.json", json.dumps({"status": "failed", "error": message}) + "\n")
 
 
 def one_line(error: BaseException) -> str:
+    """Return the first line of an error's message, with its type unless it is the user's mistake."""
     text = next(iter(str(error).splitlines()), "")
     return text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"
-
-
-def value(metrics: Mapping[str, Any], name: str) -> float | None:
-    """What a sweeper sees; None for a job that has no such finite number: to Optuna a failed trial."""
-    number = metrics.get(name)
-    return number if isinstance(number, int | float) and math.isfinite(number) else None
-
-
-def own_checkpoint(folder: Path) -> str | None:
-    """Where a job that was killed goes on, if it got that far; its event files end there then, or are gone."""
-    from seedbed.training.event_files import cut
-
-    path = folder / "checkpoints" / "last.ckpt"
-    if not path.exists():
-        cut(folder, None)
-        return None
-    import torch
-
-    cut(folder, torch.load(path, weights_only=True, mmap=True)["global_step"])
-    return str(path)
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Wait until no other process is at this job: a worker may live on after its sweep was killed."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -1,8 +1,8 @@
-"""What a sweep is: manifest.jsonl in its folder, written before its first job starts.
+"""The identity of a sweep: manifest.jsonl in its folder, written before its first job starts.
 
-Its first line is the command, each other one a job: number, folder, overrides, composed config and its hash. How far
-a job is, its own folder says (metrics.json is there if and only if it is over), so nothing is written here while jobs
-run, and a kill at any moment leaves a manifest that holds.
+The first line holds the command, each other line a job: its number, folder, overrides, composed config and the
+config's hash. The state of a job stands in the job's own folder (see states.py), so nothing is written here while jobs
+run, and a kill at any moment leaves a valid manifest.
 """
 
 from __future__ import annotations
@@ -12,43 +12,50 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from glob import glob
 from pathlib import Path
 from typing import Any
 
-from seedbed.allowed_values import CONTROL, leaves
+from seedbed.config_values import SWEEP_KEYS, leaves
+from seedbed.moved import with_current_targets
 
 NAME = "manifest.jsonl"
+VERSION = 2  # 1: without a version, targets as they were before MOVED
 
 
 class Refused(Exception):
-    """The sweep in a folder is not the one that was asked for, or another process is at it."""
-
-
-class Stopped(BaseException):
-    """A job failed under on_error=stop. No Exception: Hydra keeps those until all jobs have run."""
+    """The sweep in a folder is not the one that was asked for, or another process runs it."""
 
 
 class Manifest:
-    """The manifest of the sweep in a folder. jobs: number → what its line holds."""
+    """The manifest of the sweep in a folder. jobs: number → the content of its line."""
 
     def __init__(self, sweep: Path):
         self.path = sweep / NAME
         self.command: list[str] | None = None
+        self.version = VERSION
         self.jobs: dict[int, dict[str, Any]] = {}
         content = self.path.read_bytes() if self.path.exists() else b""
         self._size = content.rfind(b"\n") + 1  # a line without an end was being written when the process was killed
         for line in map(json.loads, content[: self._size].splitlines()):
             if "command" in line:
-                self.command = line["command"]
+                self.command, self.version = line["command"], line.get("version", 1)
             else:
-                self.jobs[line["job"]] = line
+                self.jobs[line["job"]] = line if self.version == VERSION else _of_today(line)
 
-    def begin(self, command: Sequence[str]) -> None:
-        """Take the sweep for this process alone, which dies with it. Raises Refused."""
+    @property
+    def is_new(self) -> bool:
+        """Whether the sweep has no job yet."""
+        return not self.jobs
+
+    def begin(self, command: Sequence[str], extend: bool = False) -> None:
+        """Take the sweep for this process. The lock is released when the process ends.
+
+        extend: the command may differ from that of the manifest; its new jobs are added.
+        Raises Refused.
+        """
         if self.command is None and any(self.path.parent.glob("*/metrics.json")):
             raise Refused(f"{self.path.parent} holds runs and no {NAME}: choose another hydra.sweep.dir")
-        if self.command not in (None, list(command)):
+        if self.command not in (None, list(command)) and not extend:
             lines = _differing(self.command, list(command))
             raise Refused("\n".join([f"{self.path.parent} is the sweep of another command:", *lines]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,56 +65,56 @@ class Manifest:
         except OSError:
             raise Refused(f"{self.path.parent} is being run by another process") from None
         self._file.truncate(self._size)
-        if self.command is None:
+        if self.command != list(command):
             self.command = list(command)
-            self._append([{"command": self.command}])
+            self._append([{"command": self.command, "version": self.version}])
 
     def add(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """Write down jobs (job, folder, overrides, config) before the first of them starts.
 
-        Raises Refused, with the difference, where one is not what the manifest says it was.
+        Raises Refused, with the difference, if a job is not as the manifest has it.
         """
         jobs = [{**job, "hash": digest(job["config"])} for job in jobs]
         known = [(self.jobs[job["job"]], job) for job in jobs if job["job"] in self.jobs]
-        changed = [(old, new) for old, new in known if any(old[k] != new[k] for k in ("hash", "overrides"))]
+        changed = [(old, new) for old, new in known if not self._same(old, new)]
         if changed:
             raise Refused(_explain(self.path.parent, changed))
         new = [job for job in jobs if job["job"] not in self.jobs]
         self._append(new)
         self.jobs |= {job["job"]: job for job in new}
 
+    def _same(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+        if old["overrides"] != new["overrides"]:
+            return False
+        if old["hash"] == new["hash"] or self.version == VERSION:
+            return old["hash"] == new["hash"]
+        # an earlier version's config lacks keys that have come since
+        after = dict(leaves(_plain(new["config"])))
+        return all(after.get(key) == value for key, value in leaves(_plain(old["config"])) if key not in SWEEP_KEYS)
+
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
         self._file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
         self._file.flush()
         os.fsync(self._file.fileno())
 
+    def close(self) -> None:
+        """Release the lock."""
+        self._file.close()
+
 
 def digest(config: Mapping[str, Any] | None) -> str:
-    """The same for equal configs, whatever is said of errors and retries."""
-    config = {key: value for key, value in (config or {}).items() if key not in CONTROL}
+    """Return a hash that is equal for equal configs, whatever they say of the sweep as a whole."""
+    config = {key: value for key, value in (config or {}).items() if key not in SWEEP_KEYS}
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def result(folder: str | Path) -> dict[str, Any] | None:
-    """The metrics of a job that is over, completed or diverged; None for one that is to run, or to run again."""
-    try:
-        with open(f"{folder}/metrics.json", "rb") as file:
-            metrics = json.loads(file.read())
-    except FileNotFoundError:
-        return None
-    return None if metrics["status"] == "failed" else metrics
+def _of_today(line: dict[str, Any]) -> dict[str, Any]:
+    config = with_current_targets(line["config"])
+    return {**line, "config": config, "hash": digest(config)}
 
 
-def latest(pattern: str, command: Sequence[str]) -> Path:
-    """The folder of the newest sweep of this command among those that match. Raises Refused if there is none."""
-    found = sorted(map(Path, glob(f"{pattern}/{NAME}")), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in found:
-        with open(path, "rb") as file:
-            line = file.readline()
-        if line.endswith(b"\n") and json.loads(line)["command"] == list(command):
-            return path.parent
-    sweeps = f"{len(found) or 'no'} sweep{'s' * (len(found) != 1)}"
-    raise Refused(f"resume=latest: {pattern} has {sweeps}, none of this command")
+def _plain(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    return json.loads(json.dumps(config or {}))
 
 
 def _differing(old: Sequence[str], new: Sequence[str]) -> list[str]:
@@ -118,11 +125,11 @@ def _differing(old: Sequence[str], new: Sequence[str]) -> list[str]:
 
 
 def _explain(sweep: Path, changed: Sequence[tuple[Mapping, Mapping]]) -> str:
-    """What differs in the first job that does."""
+    """Name the difference of the first job that differs."""
     old, new = changed[0]
     lines = _differing(old["overrides"], new["overrides"]) if old["overrides"] != new["overrides"] else []
-    before, after = (dict(leaves(json.loads(json.dumps(job["config"] or {})))) for job in (old, new))
-    for key in [] if lines else [key for key in before | after if key not in CONTROL]:
+    before, after = (dict(leaves(_plain(job["config"]))) for job in (old, new))
+    for key in [] if lines else [key for key in before | after if key not in SWEEP_KEYS]:
         a, b = (json.dumps(side[key]) if key in side else "not there" for side in (before, after))
         if a != b:
             lines.append(f"  {key} was {a}, is now {b}")

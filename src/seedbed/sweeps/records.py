@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from seedbed.sweeps.manifest import Manifest
+from seedbed.sweeps.states import read_metrics
 from seedbed.tables import show
 
 WORDS = {"true": True, "false": False, "null": None}
@@ -21,17 +21,18 @@ YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 20 µs a file, eight tim
 
 @dataclass
 class Job:
-    """A job of a sweep: its overrides, key → value, and what its metrics.json holds, {} where there is none."""
+    """A job of a sweep: its overrides, key → value, and the content of its metrics.json, {} without one."""
 
     number: int
     folder: str  # relative to the sweep's
     values: dict[str, Any]
     metrics: dict[str, Any]
+    begun: bool = True
 
     @property
     def status(self) -> str:
-        """completed, diverged or failed; unfinished without a metrics.json: refused, killed or still at it."""
-        return self.metrics.get("status", "unfinished")
+        """completed, diverged or failed; without a metrics.json interrupted or pending (see states.py)."""
+        return self.metrics.get("status", "interrupted" if self.begun else "pending")
 
     def metric(self, name: str) -> float | None:
         """None for what is missing, null or not finite."""
@@ -44,31 +45,42 @@ class Job:
 
 
 def read(sweep: Path) -> list[Job]:
-    """The jobs of a sweep in the order of their numbers: from its manifest, or from its folders where there is none."""
+    """Return the jobs in the order of their numbers: from the manifest, or from the folders where there is none."""
     if jobs := Manifest(sweep).jobs:
         return [
-            Job(n, line["folder"], dict(map(_parse, line["overrides"])), _metrics(f"{sweep}/{line['folder']}"))
-            for n, line in sorted(jobs.items())
+            _job(sweep, n, line["folder"], dict(map(_parse, line["overrides"]))) for n, line in sorted(jobs.items())
         ]
     return _read_folders(sweep)
 
 
+def _job(sweep: Path, number: int, folder: str, values: dict[str, Any]) -> Job:
+    path = f"{sweep}/{folder}"
+    metrics = read_metrics(path)
+    return Job(number, folder, values, metrics or {}, begun=metrics is not None or os.path.isdir(path))
+
+
+def read_run(folder: Path) -> Job:
+    """Return a single run as a job: number 0, its folder as it is given."""
+    return replace(_job(folder.parent, 0, folder.name, _overrides(folder) or {}), folder=str(folder))
+
+
 def _read_folders(sweep: Path) -> list[Job]:
-    """Numbers are what begins the folders' names, else their order."""
-    found = {}
-    for folder in sorted(os.listdir(sweep)):
-        try:
-            with open(f"{sweep}/{folder}/.hydra/overrides.yaml", encoding="utf-8") as file:
-                found[folder] = dict(map(_parse, yaml.load(file, YAML) or ()))
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # no job's folder
-    numbers = [int(match[0]) for folder in found if (match := re.match(r"\d+", folder))]
-    if len(set(numbers)) < len(found):
-        numbers = range(len(found))
-    return sorted(
-        (Job(n, *item, _metrics(f"{sweep}/{item[0]}")) for n, item in zip(numbers, found.items(), strict=True)),
-        key=lambda job: job.number,
-    )
+    """Read the jobs of a sweep without a manifest; numbers are what begins the folders' names, else their order."""
+    values = {name: found for name in sorted(os.listdir(sweep)) if (found := _overrides(sweep / name)) is not None}
+    numbers = [int(match[0]) for name in values if (match := re.match(r"\d+", name))]
+    if len(set(numbers)) < len(values):
+        numbers = range(len(values))
+    jobs = (_job(sweep, n, name, values[name]) for n, name in zip(numbers, values, strict=True))
+    return sorted(jobs, key=lambda job: job.number)
+
+
+def _overrides(folder: Path) -> dict[str, Any] | None:
+    """Return the overrides that Hydra wrote into a run's folder; None for a folder that holds no run."""
+    try:
+        with open(folder / ".hydra" / "overrides.yaml", encoding="utf-8") as file:
+            return dict(map(_parse, yaml.load(file, YAML) or ()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _parse(override: str) -> tuple[str, Any]:
@@ -89,11 +101,3 @@ def _typed(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def _metrics(folder: str) -> dict[str, Any]:
-    try:
-        with open(f"{folder}/metrics.json", "rb") as file:
-            return json.loads(file.read())
-    except FileNotFoundError:
-        return {}

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from seedbed.files import write_whole
 from seedbed.statistics import interval
-from seedbed.sweeps.records import Job
+from seedbed.sweeps.records import Job, read
 from seedbed.tables import aligned, figure, markdown
+
+log = logging.getLogger("seedbed")
 
 SEEDS = ("seed", "data.seed")  # keys that are averaged over
 METRICS = ("val/accuracy", "val/loss", "train/loss", "test/accuracy")
@@ -74,13 +77,27 @@ def headline(jobs: Sequence[Job], wanted: str = METRICS[0]) -> str:
     return next(known, wanted)
 
 
+def finish(sweep: Path, optimized: str) -> bool:
+    """Write the summary of a sweep and show its best jobs and its failed ones; return whether any has failed."""
+    jobs = read(sweep)
+    metric = headline(jobs, optimized)
+    write(sweep, jobs, metric)
+    failed = failures(jobs)
+    log.info(
+        "\n%s\n%s\nsummary: %s\nlook:    tensorboard --logdir %s",
+        best_table(jobs, metric),
+        f"\n{failed}\n" if failed else "",
+        sweep / "summary.md",
+        sweep,
+    )
+    return bool(failed)
+
+
 def write(sweep: Path, jobs: Sequence[Job], metric: str | None = None) -> None:
     """summary.csv and summary.md into the sweep's folder, each whole or not at all. metric: `headline` by default."""
     metric = metric or headline(jobs)
     for name, text in (("summary.csv", _csv(jobs, metric)), ("summary.md", _markdown(jobs, metric))):
-        temporary = Path(sweep, f"{name}.tmp")
-        temporary.write_text(text, encoding="utf-8", newline="")
-        os.replace(temporary, Path(sweep, name))
+        write_whole(Path(sweep, name), text)
 
 
 def _csv(jobs: Sequence[Job], metric: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import platform
 import subprocess
 import time
@@ -17,6 +16,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from seedbed.errors import ConfigError
+from seedbed.files import write_whole
 from seedbed.training.build import Parts, build_callbacks, build_data, build_trainer
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.datamodule import DataModule
@@ -27,7 +28,7 @@ from seedbed.training.supervised import Supervised
 log = logging.getLogger(__name__)
 
 
-def train(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]) -> dict[str, Any]:
+def train_parts(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]) -> dict[str, Any]:
     """Build the parts of a config and fit them; of several processes, each does this, and the first writes."""
     data = build_data(config)
     module = Parts().module(config, data)
@@ -66,11 +67,18 @@ def fit(
 
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
-    """metrics.json, whole or not at all: the run is complete if and only if it is there. nan and inf become null."""
+    """Write metrics.json, which completes the run, with versions and commit. nan and inf become null."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
-    temporary = folder / "metrics.json.tmp"
-    temporary.write_text(json.dumps({**clean, "versions": versions(), "git": commit()}, indent=2) + "\n")
-    os.replace(temporary, folder / "metrics.json")
+    text = json.dumps({**clean, "versions": versions(), "git": commit()}, indent=2)
+    write_whole(folder / "metrics.json", text + "\n")
+
+
+def write_failure(folder: Path, error: BaseException, seed: int) -> None:
+    """Write the metrics.json of a run that failed: every key, with null for what is not known."""
+    unknown = dict.fromkeys(("val/loss", "val/accuracy", "epochs", "steps", "fit_seconds"))
+    text = next(iter(str(error).splitlines()), "")
+    message = text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"
+    write_metrics(folder, {"status": "failed", "error": message, **unknown, "seed": seed})
 
 
 def versions() -> dict[str, str]:

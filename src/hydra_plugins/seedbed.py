@@ -1,0 +1,36 @@
+"""The classes that Hydra must find in hydra_plugins. It imports this file at every start: nothing heavy here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class SeedbedLauncher(Launcher):
+    """Every choice of hydra/launcher (seedbed.sweeps.choices); the work is done by seedbed.sweeps.launcher.
+
+    workers, stacks: nodes of the classes that run jobs elsewhere and train stacks; they refer to the other options.
+    """
+
+    def __init__(self, workers: DictConfig | None = None, stacks: DictConfig | None = None, **options: Any):
+        self.nodes = [node and OmegaConf.to_container(node, resolve=True) for node in (workers, stacks)]
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from seedbed.sweeps.launcher import SweepLauncher
+
+        self.launcher = SweepLauncher(*self.nodes)
+        self.launcher.setup(hydra_context, task_function, config)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        return self.launcher.launch(job_overrides, initial_job_idx)
+
+
+class SeedbedSweeper(BasicSweeper):
+    """hydra/sweeper=basic: every combination of the values."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave it to the launcher, which composes all jobs of a batch before the first one starts."""

@@ -1,0 +1,25 @@
+"""The values of a composed config, as plain nested dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# Keys that speak of a sweep as a whole. A job's config has them too, but they change nothing about the job.
+SWEEP_KEYS = ("resume", "extend", "on_error", "retries")
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of every value that is no mapping and no list of mappings.
+
+    The items of a list of mappings are counted in the key, as in `schedule.phases.0.start`. Keys that begin with an
+    underscore, such as `_target_`, are left out.
+    """
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            for i, item in enumerate(value):
+                yield from leaves(item, f"{prefix}{key}.{i}.")
+        elif not str(key).startswith("_"):
+            yield f"{prefix}{key}", value

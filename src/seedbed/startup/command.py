@@ -1,0 +1,36 @@
+"""hydra.main for the commands of Seedbed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import hydra
+
+from seedbed.errors import Refusal
+from seedbed.sweeps.choices import register_choices
+
+# Hydra 1.3 wants to be told which behaviour is meant; 1.4 has one, and warns of the option
+VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
+
+
+def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
+    """Make a command of a function of a config. config_path: relative to the function's file."""
+
+    def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
+        main = hydra.main(config_path=config_path, config_name=config_name, **VERSION_BASE)(function)
+
+        @wraps(function)
+        def run() -> None:
+            register_choices()
+            try:
+                main()
+            except Refusal as refusal:
+                print(refusal, file=sys.stderr)
+                sys.exit(refusal.code)
+
+        return run
+
+    return decorate

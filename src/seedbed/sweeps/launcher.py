@@ -1,0 +1,196 @@
+"""The launcher of every sweep: from the overrides of its jobs to their results.
+
+    compose     all jobs, in bulk                                       compose.py
+    write down  manifest.jsonl with each job's config, columns.json     manifest.py, columns.py
+    skip        the jobs that are finished                              states.py
+    run         the others: in this process, by workers, or as stacks   batch.py, job.py, workers/
+
+It knows nothing of training. Hydra gives it the function to run on a config; the configs of the launchers (conf/hydra/
+launcher) name the workers and what trains stacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seedbed.config_values import SWEEP_KEYS
+from seedbed.errors import Refusal
+from seedbed.sweeps.batch import Batch
+from seedbed.sweeps.columns import columns, write_columns
+from seedbed.sweeps.compose import BulkComposer, ComposedJob
+from seedbed.sweeps.folders import command, job_names, without_sweep_keys
+from seedbed.sweeps.job import fail
+from seedbed.sweeps.manifest import Manifest, Refused, digest
+from seedbed.sweeps.states import finished, returned
+
+log = logging.getLogger("seedbed")
+
+
+class SweepLauncher:
+    """Launches the batches of one sweep.
+
+    workers: node of a class of workers/, or None for this process. stacks: node of what trains several jobs as one (see
+    Stacks in batch.py), or None.
+    """
+
+    def __init__(self, workers: Mapping[str, Any] | None, stacks: Mapping[str, Any] | None):
+        self.workers, self.stacks = workers, stacks
+        self.stopped = False  # by on_error=stop
+
+    def setup(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take the sweep's folder. Raises Refusal if it holds the sweep of another command."""
+        self.context, self.task, self.config = hydra_context, task_function, config
+        self.on_error, self.retries = config.get("on_error", "continue"), config.get("retries", 0)
+        self.extend = bool(config.get("extend"))
+        _check_one_value(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
+        self.folder = Path(config.hydra.sweep.dir)
+        self.manifest = Manifest(self.folder)
+        self.composer = BulkComposer(hydra_context.config_loader)
+        try:
+            self.manifest.begin(command(config), self.extend)
+        except Refused as refused:
+            raise Refusal(str(refused)) from None
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        """Return the results of a batch of jobs in its order.
+
+        A job that failed is among them with the value None: a sweeper goes on, and the command's exit code says so.
+        """
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        jobs = self._compose(job_overrides, initial_job_idx)
+        lines = self._write_down(jobs)
+        results, left = {}, {}
+        for number, line in lines.items():
+            metrics = finished(self.folder / line["folder"])
+            if metrics is not None:
+                results[number] = self._result(line, metrics)
+            elif isinstance(jobs[number], ComposedJob):
+                left[number] = jobs[number]
+            elif not self.stopped:
+                fail(self.folder / line["folder"], jobs[number])
+                self.stopped = self.on_error == "stop"
+        if results:
+            log.info("%d of %d jobs are done", len(results), len(jobs))
+        if left and not self.stopped:
+            batch = Batch(self, jobs, left)
+            results |= batch.run()
+            self.stopped = batch.stopped
+        for number in lines.keys() - results.keys():
+            results[number] = self._result(lines[number], finished(self.folder / lines[number]["folder"]))
+        if self.stopped:
+            log.error("stopped: on_error=stop")
+        return [results[number] for number in lines]
+
+    def _result(self, line: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> JobReturn:
+        result = JobReturn(line["overrides"], status=JobStatus.COMPLETED)
+        result.return_value = returned(metrics, (line["config"] or {}).get("optimized_metric"))
+        return result
+
+    # --- compose and write down
+
+    def _compose(self, batch: Sequence[Sequence[str]], first: int) -> dict[int, ComposedJob | OmegaConfBaseException]:
+        """Return number → job, or the error of a value that cannot be resolved. Raises what Hydra raises."""
+        try:
+            numbers = self._old_and_new_numbers(batch) if self.extend else range(first, first + len(batch))
+            numbered = dict(zip(numbers, batch, strict=True))
+            names = self._names(numbered)
+            return {n: self._compose_one(overrides, n, names[n]) for n, overrides in numbered.items()}
+        except Exception:
+            self._discard()
+            raise
+
+    def _compose_one(self, overrides: Sequence[str], number: int, name: str) -> ComposedJob | OmegaConfBaseException:
+        try:
+            return self.composer.job(self.config, overrides, number, name)
+        except OmegaConfBaseException as error:
+            return error
+
+    def _old_and_new_numbers(self, batch: Sequence[Sequence[str]]) -> list[int]:
+        """Return the number that the manifest gave to the same config, or else the next free one, for each job."""
+        old = {line["hash"]: n for n, line in self.manifest.jobs.items()}
+        free = count(max(self.manifest.jobs, default=-1) + 1)
+        tried = (self._compose_one(overrides, n, str(n)) for n, overrides in enumerate(batch))
+        hashes = (digest(job.config) if isinstance(job, ComposedJob) else None for job in tried)
+        return [old[h] if h in old else next(free) for h in hashes]
+
+    def _names(self, batch: Mapping[int, Sequence[str]]) -> dict[int, str]:
+        """Return number → name of a job, which is its folder unless hydra.sweep.subdir says otherwise.
+
+        Jobs of the manifest keep theirs.
+        """
+        known = {n: self.manifest.jobs[n]["folder"] for n in batch if n in self.manifest.jobs}
+        overrides = {n: _by_key(lines) for n, lines in batch.items()}
+        new = {n: values for n, values in overrides.items() if n not in known}
+        width = max(2, len(str(max(batch, default=0))))
+        return job_names(new, self._swept(overrides.values()), self.config.hydra.runtime.choices, width) | known
+
+    def _swept(self, jobs: Iterable[Mapping[str, str]]) -> list[str]:
+        """Return the keys that the sweeper varies, and those whose overrides differ between jobs."""
+        values: dict[str, set[str | None]] = {}
+        jobs = list(jobs)
+        for job in jobs:
+            for key, value in job.items():
+                values.setdefault(key, set()).add(value)
+        params = self.config.hydra.sweeper.get("params") or {}
+        return [
+            key
+            for key, texts in values.items()
+            if key in params or len(texts) > 1 or not all(key in job for job in jobs)
+        ]
+
+    def _write_down(self, jobs: Mapping[int, ComposedJob | OmegaConfBaseException]) -> dict[int, dict[str, Any]]:
+        """Return number → the job's line of the manifest."""
+        lines = {}
+        for n, job in jobs.items():
+            is_composed = isinstance(job, ComposedJob)
+            folder = os.path.relpath(job.folder, self.folder) if is_composed else str(n)
+            folder = self.manifest.jobs.get(n, {}).get("folder", folder)
+            overrides = without_sweep_keys(job.shown if is_composed else [])
+            lines[n] = {
+                "job": n,
+                "folder": folder,
+                "overrides": overrides,
+                "config": job.config if is_composed else None,
+            }
+        try:
+            self.manifest.add(list(lines.values()))
+        except Refused as refused:
+            raise Refusal(str(refused)) from None
+        composed = [job for job in jobs.values() if isinstance(job, ComposedJob)]
+        swept = self._swept([_by_key(job.overrides) for job in composed])
+        write_columns(self.folder, columns(((job.config, job.choices) for job in composed), swept))
+        return lines
+
+    def _discard(self) -> None:
+        """Remove what this command made in the folder of a sweep that never began."""
+        if self.manifest.is_new:
+            self.manifest.close()
+            for name in (self.manifest.path.name, "multirun.yaml"):
+                (self.folder / name).unlink(missing_ok=True)
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
+
+def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """Return key → value as typed, without the keys of Hydra and those of the sweep as a whole."""
+    shown = without_sweep_keys(filter_overrides(overrides))
+    return {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in shown)}
+
+
+def _check_one_value(overrides: Sequence[str]) -> None:
+    ours = [override for override in overrides if override.partition("=")[0].lstrip("+") in SWEEP_KEYS]
+    for override in OverridesParser.create().parse_overrides(ours):
+        if override.is_sweep_override():
+            raise Refusal(f"{override.input_line}: one value, for the sweep as a whole")

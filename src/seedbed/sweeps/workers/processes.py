@@ -1,0 +1,40 @@
+"""Jobs in processes of this machine, each with one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import cloudpickle
+
+from seedbed.sweeps.workers import Ended, Task
+
+
+class Processes:
+    """Runs `n_jobs` tasks at once, as many as there are cores unless it is given."""
+
+    def __init__(self, n_jobs: int | None = None):
+        self.n_jobs = n_jobs or len(os.sched_getaffinity(0))
+
+    def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Iterator[Ended]:
+        # spawn: a forked child would inherit the threads' locks of torch. cloudpickle: `call` holds a function of
+        # __main__, whose decorated form hides it from pickle
+        pickled = cloudpickle.dumps(call)
+        pool = ProcessPoolExecutor(min(self.n_jobs, len(tasks)), get_context("spawn"), initializer=use_one_thread)
+        try:
+            places = {pool.submit(call_pickled, pickled, task): place for place, task in enumerate(tasks)}
+            for future in as_completed(places):
+                yield places[future], future.exception()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def use_one_thread() -> None:
+    """Threads of small operations wait for each other longer than they work. Called before torch is imported."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def call_pickled(call: bytes, task: Task) -> None:
+    cloudpickle.loads(call)(task)
