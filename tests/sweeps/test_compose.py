@@ -204,7 +204,16 @@ def sweep_of(tmp_path):
 @pytest.mark.parametrize("more", ["", *LOOKS_UP.values()], ids=["plain", *LOOKS_UP])
 def test_interpolations_are_looked_up_job_by_job(sweep_of, more):
     sweep = sweep_of(more)
-    for num, words in enumerate(["seed=null", "seed=true", "seed=1e-7 part.x=[1,a,null]", "part.x=q part=b"]):
+    folder = "hydra.sweep.subdir=${oc.select:seed}-${hydra.job.num}"
+    jobs = [
+        "seed=null",
+        "seed=true",
+        "seed=1e-7 part.x=[1,a,null]",
+        "part.x=q part=b",
+        f"{folder} seed=4",
+        f"{folder} seed=5",
+    ]
+    for num, words in enumerate(jobs):
         assert sweep.in_bulk(words.split(), num) == sweep.by_hydra(words.split(), num)
 
 
