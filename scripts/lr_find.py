@@ -14,17 +14,16 @@ import logging
 import sys
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed.errors import ConfigError
-from seedbed.startup.quick_import import import_torch
+from seedbed.startup.command import command
 
 log = logging.getLogger("seedbed")
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="lr_find")
+@command("../conf", "lr_find")
 def main(cfg: DictConfig) -> float:
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
@@ -37,7 +36,6 @@ def main(cfg: DictConfig) -> float:
 
 
 def find(config: dict, folder: Path, words: str) -> float:
-    import_torch()
     from torch.utils.tensorboard import SummaryWriter
 
     from seedbed.studies import lr_finder

@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from seedbed.startup.command import hydra_with
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -35,19 +34,17 @@ def timed(owner: object, name: str, part: str) -> None:
 
 
 def watch() -> None:
-    from hydra_plugins import _seedbed_compose, _seedbed_frozen, _seedbed_launch, _seedbed_preflight
     from seedbed.fused import checkpoints, stack, sweep
-    from seedbed.sweeps import manifest, summary
+    from seedbed.sweeps import batch, compose, manifest, summary
 
-    timed(_seedbed_compose.QuickLoader, "job", "compose")
-    timed(_seedbed_frozen.FrozenLoader, "word", "frozen config")
+    timed(compose.BulkComposer, "job", "compose")
     timed(manifest.Manifest, "add", "manifest.jsonl, written")
-    timed(_seedbed_launch, "write_hydra_folder", ".hydra/")
+    timed(batch, "write_hydra_folder", ".hydra/")
     timed(stack.Stack, "__init__", "stack of networks")
     timed(checkpoints.MemberCheckpoints, "write", "checkpoints/last.ckpt and best.ckpt")
     timed(sweep, "write_events", "event file")
     timed(sweep, "write_metrics", "metrics.json")
-    timed(_seedbed_preflight, "read", "summary, read")
+    timed(summary, "read", "summary, read")
     timed(summary, "write", "summary, written")
 
 
@@ -59,8 +56,7 @@ def main(count: int) -> None:
     import_torch()
     folder = Path(tempfile.mkdtemp())
     words = ["hydra/launcher=fused", "model=linear", "trainer.max_epochs=1", f"hydra.sweep.dir={folder}/sweep"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3", job_name="train"):
-        hydra = GlobalHydra.instance().hydra
+    with hydra_with(ROOT / "conf") as hydra:
         watch()
         start = time.process_time()
         hydra.multirun("config", train.main.__wrapped__, [*words, f"seed=range(0,{count})", "data.seed=0"])

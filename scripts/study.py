@@ -22,15 +22,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedbed.errors import ConfigError
-from seedbed.startup.quick_import import import_torch
+from seedbed.startup.command import command
 
 log = logging.getLogger("seedbed")
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="study")
+@command("../conf", "study")
 def main(cfg: DictConfig) -> None:
-    import_torch()
     from seedbed.studies.lab import Lab
 
     folder = Path(HydraConfig.get().runtime.output_dir)

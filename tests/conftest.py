@@ -65,10 +65,12 @@ def left_in():
 @pytest.fixture(scope="session")
 def composed():
     """Compose a config in process: composed("optim.lr=1", …) → (config, group choices)."""
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
+
+    from seedbed.startup.command import hydra_with
 
     def compose_config(*overrides: str):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        with hydra_with(ROOT / "conf"):
             cfg = compose("config", [*overrides, "trainer.accelerator=cpu"], return_hydra_config=True)
         choices = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):
@@ -120,8 +122,7 @@ def sweep(tmp_path_factory):
 
     code: what the command would exit with; folder: the sweep's, of a new one or of one to go on with.
     """
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+    from seedbed.startup.command import hydra_with
 
     sys.path.insert(0, str(ROOT))
     import train
@@ -131,16 +132,19 @@ def sweep(tmp_path_factory):
         words = [
             f"hydra/launcher={launcher}",
             f"hydra.sweep.dir={folder}",
+            "hydra.sweep.subdir=${hydra.job.num}",  # tests/sweeps/test_folders.py has the default
             "hydra.mode=MULTIRUN",
             "trainer.accelerator=cpu",
             *overrides,
         ]
         handlers, exited = logging.getLogger().handlers[:], 0
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3", job_name="train"):
+        with hydra_with(ROOT / "conf") as hydra:
             try:
-                GlobalHydra.instance().hydra.multirun("config", train.main.__wrapped__, words)
+                hydra.multirun("config", train.main.__wrapped__, words)
             except SystemExit as end:
                 exited = end.code
+                if exited == 2:
+                    print(end, file=sys.stderr)
             finally:
                 logging.getLogger().handlers[:] = handlers
         assert exited == code

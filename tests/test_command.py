@@ -44,7 +44,7 @@ def test_one_command_trains_and_leaves_a_complete_run(tmp_path):
 
 
 def test_runs_of_one_second_get_folders_of_their_own(tmp_path):
-    words = ["trainer.max_epochs=0", f"hydra.run.dir={tmp_path}/same-*"]
+    words = ["trainer.max_epochs=0", f"hydra.run.dir=${{run_folder:{tmp_path},same}}"]
     both = [subprocess.Popen(command(*words), stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [run.wait(300) for run in both] == [0, 0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["same-0", "same-1"]
@@ -56,7 +56,7 @@ def test_sweep_leaves_a_run_a_job_in_one_folder(tmp_path):
     assert subprocess.run(command(*words), cwd=tmp_path, capture_output=True, timeout=300).returncode == 0
     (sweep,) = tmp_path.glob("outputs/sweeps/*/*")
     assert re.fullmatch(r"\d\d-\d\d-\d\d", sweep.name)
-    assert sorted(path.parent.name for path in sweep.glob("*/metrics.json")) == ["0", "1"]
+    assert sorted(path.parent.name for path in sweep.glob("*/metrics.json")) == ["00-lr0.1", "01-lr1"]
 
 
 def test_failure_in_training_leaves_its_traceback_and_status(tmp_path):

@@ -221,7 +221,13 @@ def test_mistake_ends_the_command_with_its_message_and_leaves_nothing(tmp_path, 
 
 
 def test_bad_job_of_a_sweep_fails_with_its_message_and_the_others_complete(tmp_path):
-    done = train("-m", "optim.lr=0.1,-1", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}")
+    done = train(
+        "-m",
+        "optim.lr=0.1,-1",
+        "trainer.max_epochs=1",
+        f"hydra.sweep.dir={tmp_path}",
+        "hydra.sweep.subdir=${hydra.job.num}",
+    )
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "optim.lr=-1: must be a number > 0" in (tmp_path / "1/train.log").read_text()
     statuses = [json.loads((tmp_path / job / "metrics.json").read_text())["status"] for job in "01"]

@@ -67,10 +67,12 @@ def train_seconds(*words: str, **environment: str) -> float:
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    from hydra import compose, initialize_config_dir
+    from hydra import compose
     from omegaconf import OmegaConf
 
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    from seedbed.startup.command import hydra_with
+
+    with hydra_with(ROOT / "conf"):
         return OmegaConf.to_container(compose("config", [*overrides, "trainer.accelerator=cpu"]), resolve=True)
 
 

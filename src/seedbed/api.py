@@ -18,13 +18,10 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from seedbed.errors import ConfigError, Refusal
-from seedbed.startup.command import VERSION_BASE
-from seedbed.sweeps.choices import register_choices
+from seedbed.startup.command import hydra_with
 from seedbed.sweeps.manifest import NAME as MANIFEST
 from seedbed.sweeps.records import Job, read, read_run
 from seedbed.sweeps.states import read_metrics
@@ -167,10 +164,9 @@ def _hydra() -> Iterator[Any]:
         raise ConfigError(f"there is no {CONF}: install Seedbed in place, with pip install -e and its checkout's path")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    register_choices()
     try:
-        with initialize_config_dir(str(CONF), job_name="train", **VERSION_BASE):
-            yield GlobalHydra.instance().hydra
+        with hydra_with(CONF) as hydra:
+            yield hydra
     except Refusal as refusal:
         raise ConfigError(str(refusal)) from None
     finally:

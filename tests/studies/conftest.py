@@ -11,14 +11,13 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def make_lab(tmp_path_factory):
     """A lab with a folder of its own; configs are composed as the command composes them."""
-    from hydra import initialize_config_dir
-
+    from seedbed.startup.command import hydra_with
     from seedbed.studies.lab import Lab
 
     run_config = runpy.run_path(str(ROOT / "scripts" / "study.py"))["run_config"]
 
     def compose(words):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        with hydra_with(ROOT / "conf"):
             return run_config((*words, "trainer.accelerator=cpu"))
 
     return lambda: Lab(compose, ROOT / "train.py", tmp_path_factory.mktemp("study"))

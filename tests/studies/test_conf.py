@@ -3,17 +3,18 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
 from seedbed.allowed_values import RULES, leaves
+from seedbed.startup.command import hydra_with
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def composed_by(name: str, *words: str) -> dict:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra_with(CONF):
         return OmegaConf.to_container(compose(name, list(words)), resolve=True)
 
 

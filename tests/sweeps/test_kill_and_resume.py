@@ -21,7 +21,13 @@ WORDS = ["optim.lr=0.05,-1,0.1", "model.hidden=[30],[20]", "data.batch_size=16",
 
 
 def command(launcher: str, folder: Path) -> list[str]:
-    words = ["-m", f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", *WORDS]
+    words = [
+        "-m",
+        f"hydra/launcher={launcher}",
+        f"hydra.sweep.dir={folder}",
+        "hydra.sweep.subdir=${hydra.job.num}",
+        *WORDS,
+    ]
     words += ["hydra.launcher.n_jobs=2"] * (launcher == "joblib")
     return [sys.executable, str(ROOT / "train.py"), *words]
 

@@ -30,7 +30,14 @@ def cluster(tmp_path):
 
 
 def command(launcher: str, folder: Path, *words: str) -> list[str]:
-    words = ["-m", f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", *WORDS, *words]
+    words = [
+        "-m",
+        f"hydra/launcher={launcher}",
+        f"hydra.sweep.dir={folder}",
+        "hydra.sweep.subdir=${hydra.job.num}",
+        *WORDS,
+        *words,
+    ]
     return [sys.executable, str(ROOT / "train.py"), *words]
 
 

@@ -95,7 +95,7 @@ def test_another_command_or_config_is_refused_with_the_difference(sweep, capsys)
 
 def test_resume_latest_finds_the_newest_sweep_of_the_command(sweep, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    made = ["trainer.max_epochs=0", "hydra.sweep.dir=sweeps/${now:%Y}/a*"]
+    made = ["trainer.max_epochs=0", "hydra.sweep.dir=${sweep_folder:sweeps,${now:%Y}/a}"]
     for words in (["seed=0,1"], ["seed=0,1"], ["seed=2,3"]):
         sweep("basic", *made, *words)
     assert sorted(path.name for path in tmp_path.glob("sweeps/*/*")) == ["a", "a-1", "a-2"]
@@ -106,9 +106,9 @@ def test_resume_latest_finds_the_newest_sweep_of_the_command(sweep, tmp_path, mo
     assert stats(newest).keys() == {"0", "1"} and stats(newest.with_name("a")) == before
     capsys.readouterr()
     sweep("basic", *made, "seed=0,5", "resume=latest", code=2)
-    assert capsys.readouterr().err == "resume=latest: sweeps/*/a* has 3 sweeps, none of this command\n"
-    sweep("basic", "resume=nowhere", code=2)
-    assert "resume=nowhere: must be latest or a sweep's folder" in capsys.readouterr().err
+    assert capsys.readouterr().err == "resume=latest: sweeps has 3 sweeps, none of this command\n"
+    sweep("basic", *made, "resume=nowhere", code=2)
+    assert "resume=nowhere: must be latest or the folder of a sweep" in capsys.readouterr().err
     sweep("basic", "retries=0,1", code=2)
     assert capsys.readouterr().err == "retries=0,1: one value, for the sweep as a whole\n"
 
@@ -148,7 +148,7 @@ def project(tmp_path):
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
 
     def run(*words: str) -> subprocess.CompletedProcess:
-        always = ["-m", "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
+        always = ["-m", "trainer.max_epochs=1", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}"]
         return subprocess.run(
             [sys.executable, "train.py", *always, *words],
             cwd=tmp_path,
@@ -200,7 +200,7 @@ def test_on_error_stop_stops_at_the_first(project, tmp_path, launcher):
     done = project(f"hydra/launcher={launcher}", *one, *ONE_BAD, "on_error=stop")
     assert done.returncode == 1 and "stopped: on_error=stop" in done.stdout
     assert not (tmp_path / "sweep/1").exists()
-    assert ",unfinished," in (tmp_path / "sweep/summary.csv").read_text()
+    assert ",pending," in (tmp_path / "sweep/summary.csv").read_text()
 
 
 def test_retries_try_again(project, tmp_path):

@@ -208,6 +208,7 @@ def test_single_run_leaves_one_folder_and_the_accuracy_of_one_process(environmen
 @pytest.mark.parametrize(("strategy", "launcher"), [("ddp", "basic"), ("ddp_spawn", "basic"), ("ddp", "fused")])
 def test_sweep_leaves_a_result_a_job(environment, strategy, launcher):
     words = [f"trainer.strategy={strategy}", "trainer.max_epochs=1", "seed=0,1", f"hydra.sweep.dir={environment}/sweep"]
+    words += ["hydra.sweep.subdir=${hydra.job.num}"]
     done = subprocess.run(
         command("hydra.mode=MULTIRUN", f"hydra/launcher={launcher}", *words),
         cwd=environment,

@@ -1,16 +1,22 @@
-"""hydra.main for the commands of Seedbed."""
+"""Hydra for the commands of Seedbed, and from Python."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 
 from seedbed.errors import Refusal
 from seedbed.sweeps.choices import register_choices
+
+if TYPE_CHECKING:
+    from hydra._internal.hydra import Hydra
 
 # Hydra 1.3 wants to be told which behaviour is meant; 1.4 has one, and warns of the option
 VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
@@ -34,3 +40,11 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
         return run
 
     return decorate
+
+
+@contextmanager
+def hydra_with(conf: Path) -> Iterator[Hydra]:
+    """Give Hydra with the configs of a folder and our choices, for use from Python; `hydra.compose` works too."""
+    register_choices()
+    with hydra.initialize_config_dir(str(conf), job_name="train", **VERSION_BASE):
+        yield GlobalHydra.instance().hydra
