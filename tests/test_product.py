@@ -128,8 +128,8 @@ def two_steps(module, data):
     optimizer = module.configure_optimizers()
     for step, (x, y) in enumerate(itertools.islice(data.train_dataloader(), 2)):
         if optimizer:
-            module._set_rates(optimizer, step / 2)
-        loss, _ = module._losses(x, y)
+            module.set_rates(optimizer, step / 2)
+        loss, _ = module.batch_losses(x, y)
         assert loss.shape == ()
         if optimizer:
             loss.backward()

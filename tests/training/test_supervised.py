@@ -8,7 +8,7 @@ from torch import nn
 from seedbed.data.mnist_sample import mnist_sample
 from seedbed.losses import MnistLoss
 from seedbed.schedules import one_cycle
-from seedbed.training.supervised import SkipBatch
+from seedbed.training.supervised import SkipBatch, Supervised
 
 
 def plain_loop(data, epochs: int, clip: float | None, accumulate: int) -> tuple[dict[str, torch.Tensor], int]:
@@ -135,3 +135,37 @@ def test_callback_skips_every_third_batch(fit, hook, watched):
                 MnistLoss()(net(x), y).backward()
                 optimizer.step()
     assert all(map(torch.equal, net.state_dict().values(), run.module.net.state_dict().values()))
+
+
+class Penalised(Supervised):
+    """Adds ½ · 0.01 · |weights|² to the loss, halves the lr from the middle on, and logs the norm of the weights."""
+
+    def batch_losses(self, x, y):
+        loss, recorded = super().batch_losses(x, y)
+        return loss + 0.005 * sum(p.square().sum() for p in self.net.parameters()), recorded
+
+    def set_rates(self, optimizer, progress):
+        super().set_rates(optimizer, progress if progress < 0.5 else 1.0)
+
+    def evaluation_metrics(self):
+        return super().evaluation_metrics() | {"norm": sum(p.square().sum() for p in self.net.parameters()).sqrt()}
+
+
+def test_module_that_overrides_the_hooks_trains_as_its_arithmetic_says(fit):
+    words = ["trainer.max_epochs=2", "data.shuffle=false"]
+    run = fit(*words, "schedule=linear", "schedule.end=0.5", f"module._target_={__name__}.Penalised")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 1))
+    optimizer, data, step = torch.optim.SGD(net.parameters(), 0.1, weight_decay=0.01), run.data.train_dataloader(), 0
+    for _ in range(2):
+        for x, y in data:
+            optimizer.param_groups[0]["lr"] = 0.1 * (1 - 0.5 * step / 98 if step < 49 else 0.5)
+            optimizer.zero_grad()
+            MnistLoss()(net(x), y).backward()
+            optimizer.step()
+            step += 1
+    # weight decay is added to the gradient in another order than a penalty's: some units of the last place a step
+    for a, b in zip(net.state_dict().values(), run.module.net.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+    norm = sum(p.square().sum() for p in net.parameters()).sqrt().item()
+    assert run.metrics["val/norm"] == pytest.approx(norm, abs=1e-5) == run.curve("val/norm")[-1]

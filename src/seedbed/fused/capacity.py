@@ -1,4 +1,4 @@
-"""How many members a stack of a network may have: what memory holds, and none where stacking does not pay."""
+"""The largest number of members for a stack: as many as memory holds, none where stacking is no faster."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from torch import nn
 
 from seedbed.fused.net import StackedNet
 
-BUDGET = 4 << 30  # bytes at most for a stack, however much is free
+# largest size of a stack in bytes, however much memory is free
+BUDGET = 4 << 30
 
 
 class NotWorthIt(Exception):
-    """Raised where a stack of a network was seen to be no faster than its members one after another."""
+    """Raised where a stack was measured to be no faster than its members one after another."""
 
 
 def capacity(nets: Sequence[nn.Module], x: torch.Tensor, batches: float) -> int:
-    """Members that fit, each like `nets` on batches like x, of which a member has `batches` (less than 1: shared).
+    """Return how many members fit into memory, each with a network like `nets` on batches like x.
 
-    Raises NotWorthIt if a short timed probe says that stacking does not pay.
+    batches: batches that are held for each member, less than 1 where members share them. Raises NotWorthIt if a short
+    timed probe shows that stacking is slower.
     """
     if not any(True for _ in nets[0].parameters()):
         raise NotWorthIt("nothing is learned by gradient")
@@ -29,13 +31,18 @@ def capacity(nets: Sequence[nn.Module], x: torch.Tensor, batches: float) -> int:
         alone, together = _probe(nets, x)
         if together > alone:
             raise NotWorthIt(f"a step takes {alone * 1e3:.0f} ms alone and {together * 1e3:.0f} ms a member stacked")
-    weights = sum(p.numel() for p in nets[0].parameters()) * 4 * 8  # gradient, optimiser, best and final copies
+    # bytes of a member in float32: weights, gradient, optimiser state, best and final copies, temporaries
+    weights = sum(p.numel() for p in nets[0].parameters()) * 4 * 8
+    # activations, their gradients, temporaries
     activations = _activations(nets[0], x) * 4 * 3
     return max(1, int(min(BUDGET, _free_memory() / 2) / (weights + activations + x.numel() * 4 * 2 * batches)))
 
 
 def _probe(nets: Sequence[nn.Module], x: torch.Tensor) -> tuple[float, float]:
-    """Seconds of a step of one network, and of a member of a stack; (1, 0) where a step is short enough to pay."""
+    """Return the seconds a step takes for one network alone and for one member of a stack.
+
+    A step below 5 ms is mostly overhead, which stacking saves: the answer is (1, 0) without measuring a stack.
+    """
 
     def step_seconds(net: nn.Module, repeats: int) -> float:
         seconds = []
@@ -52,7 +59,7 @@ def _probe(nets: Sequence[nn.Module], x: torch.Tensor) -> tuple[float, float]:
 
 
 def _activations(net: nn.Module, x: torch.Tensor) -> int:
-    """Numbers that the layers of `net` put out for the batch x."""
+    """Count the outputs of all layers of `net` for the batch x."""
     total = 0
 
     def count(module, inputs, output):

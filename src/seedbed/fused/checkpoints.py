@@ -1,4 +1,4 @@
-"""The stack's own resume point, and the checkpoint that each member's solo run would have written."""
+"""The checkpoints of a stack as a whole, and those that each member's solo run would have written."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from seedbed.training.checkpoints import Checkpoints, dump, save
 
 
 class StackCheckpoints(Checkpoints):
-    """last.ckpt of the whole stack every few seconds; remembers Lightning's progress at each epoch's end.
+    """Writes last.ckpt of the whole stack every few seconds, and keeps Lightning's progress at each epoch's end.
 
-    The members' best states are kept by the stack itself.
+    The stack itself keeps the members' best states.
     """
 
     def __init__(self, folder: str | Path):
         super().__init__(folder)
-        self.progress: dict[int, dict[str, Any]] = {}  # epoch → checkpoint without tensors
+        # epoch → Lightning's checkpoint at its end, without tensors
+        self.progress: dict[int, dict[str, Any]] = {}
 
     def state_dict(self) -> dict:
         return {"progress": self.progress}
@@ -42,7 +43,7 @@ def _without_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 class MemberCheckpoints:
-    """Writes checkpoints/best.ckpt and last.ckpt of members of a stack that has been trained."""
+    """Writes checkpoints/best.ckpt and last.ckpt of the members of a trained stack."""
 
     def __init__(self, stack: Stack, progress: dict[int, dict[str, Any]], rng: torch.Tensor):
         self.stack, self.progress, self.rng = stack, progress, rng
@@ -50,7 +51,7 @@ class MemberCheckpoints:
         self.final = {name: value.cpu() for name, value in stack.final.items()}
 
     def _stopper(self, tensors: dict[str, torch.Tensor], i: int) -> dict[str, dict]:
-        """The state of member i's EarlyStopping, if it has one."""
+        """Return the state of member i's EarlyStopping, if it has one."""
         if self.stack.stopper is None:
             return {}
         stopper = copy(self.stack.stopper)
@@ -58,8 +59,9 @@ class MemberCheckpoints:
         return {stopper.state_key: stopper.state_dict()}
 
     def write(self, folder: Path, i: int, optimizer: torch.optim.Optimizer) -> None:
-        """Member i's two files; `optimizer` is what its solo run would have, over any parameters."""
+        """Write member i's two files; `optimizer` is its solo run's, over any parameters."""
         stack = self.stack
+        # -1 for both epochs means none: of the last, that the member trained to the stack's end
         last_epoch = int(stack.ended_at[i])
         best_epoch, score = int(stack.best_epoch[i]), float(stack.best_score[i])
         checkpoints = {Checkpoints.__qualname__: {"best_score": score, "best_epoch": best_epoch}}
@@ -67,11 +69,13 @@ class MemberCheckpoints:
         for name, tensors, epoch in (("best", self.best, best_epoch), ("last", self.final, last_epoch)):
             if name == "best" and best_epoch < 0:
                 continue
+            # best.ckpt is taken at an epoch's end before Lightning counts it, last.ckpt after the run
             progress = self.progress[epoch]
             if name == "last" and epoch >= 0:
                 progress = _after_epoch(progress)
             lr = stack.history[epoch]["lr"][i].item() if stack.history else optimizer.defaults["lr"]
             metrics = {k: v[i].item() for k, v in stack.history[epoch].items()} if stack.history else {}
+            # the best epoch may also be the last
             ended = epoch == last_epoch
             run = {"metrics": metrics, "diverged": ended and bool(stack.diverged[i]), "over": ended and last_epoch >= 0}
             save(
@@ -89,7 +93,7 @@ class MemberCheckpoints:
 
 
 def _after_epoch(progress: dict[str, Any]) -> dict[str, Any]:
-    """Lightning's progress at the end of a run that ends with the epoch at whose end `progress` was taken."""
+    """Return the progress of a run that ends with this epoch; `progress` was taken before Lightning counted it."""
     progress = deepcopy(progress)
     progress["epoch"] += 1
     for count in progress["loops"]["fit_loop"]["epoch_progress"].values():
@@ -103,7 +107,8 @@ def _optimizer_state(tensors: dict, i: int, optimizer: torch.optim.Optimizer, lr
         if key.startswith("optim."):
             _, index, name = key.split(".")
             state.setdefault(int(index), {})[name] = value[i].clone()
-    if "betas" in optimizer.defaults or "alpha" in optimizer.defaults:  # Adam and RMSprop count their steps
+    # Adam and RMSprop count their steps
+    if "betas" in optimizer.defaults or "alpha" in optimizer.defaults:
         for index in range(len(optimizer.param_groups[0]["params"])):
             state.setdefault(index, {})["step"] = torch.tensor(float(steps))
     groups = optimizer.state_dict()["param_groups"]

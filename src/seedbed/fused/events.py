@@ -1,4 +1,4 @@
-"""TensorBoard's event file of one member, written at once: no writer thread, no queue."""
+"""The TensorBoard event file of one member of a stack, written in one go, without a writer thread or a queue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def write_events(
     hparams: dict[str, str | int | float],
     metrics: dict[str, float],
 ) -> None:
-    """One file with the curves, as (wall time, step, metrics) an epoch, and the HParams record; no other one stays."""
+    """Replace a folder's event files by one with the curves and the HParams record.
+
+    curves: (wall time, step, metrics) of each epoch.
+    """
     cut(folder, None)
     curves = list(curves)
     now = curves[-1][0]

@@ -1,4 +1,4 @@
-"""M networks of one architecture as one: every parameter stacked to [M, …], run under vmap."""
+"""M networks of one architecture as one module: every parameter stacked to [M, …], run under vmap."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from seedbed.models.linear import LinearLayer
 class StackedNet(nn.Module):
     """G groups of M/G networks each: the members of a group see the same batch.
 
-    Called in training with x [G, B, …], where members g·M/G … belong to group g, and in evaluation with one batch
-    [B, …] for all; gives [M, B, K]. Where the networks begin with a linear layer on the flattened input, one matrix
+    In training it takes x [G, B, …], a batch for each group of M/G consecutive members; in evaluation one batch
+    x [B, …] for all. Returns [M, B, K]. Where the networks begin with a linear layer on the flattened input, one matrix
     product serves a whole group.
     """
 
@@ -30,52 +30,58 @@ class StackedNet(nn.Module):
         for i, buffer in enumerate(buffers.values()):
             self.register_buffer(f"stacked_buffer_{i}", buffer)
         skeleton = deepcopy(nets[0]).to("meta")
-        self.first = _first_linear(skeleton)
-        if self.first:
-            for name in _leading(skeleton, 2):
+        self.first_linear = _first_linear(skeleton)
+        if self.first_linear:
+            for name in _leading_names(skeleton, 2):
                 skeleton.set_submodule(name, nn.Identity())
-        self.skeleton = [skeleton]  # in a list: its parameters are not the stack's
+        # in a list, because its parameters are not the stack's
+        self.skeleton = [skeleton]
 
     def stacked_state(self) -> dict[str, Tensor]:
-        """name of a network's parameter or buffer → [M, …]."""
+        """Return the parameters and buffers by their names in one network, [M, …] each."""
         buffers = {name: getattr(self, f"stacked_buffer_{i}") for i, name in enumerate(self.buffer_names)}
         return dict(zip(self.names, self.stacked, strict=True)) | buffers
 
     def hold(self, state: dict[str, Tensor], groups: int) -> None:
-        """Be these networks from now on, more or fewer: what `stacked_state` gave, [M, …] with another M."""
+        """Replace all networks by those of `state`, a `stacked_state` of another number of members."""
         for name, value in self.stacked_state().items():
             value.data = state[name].detach().to(value.device)
         self.members, self.groups = len(next(iter(state.values()))), groups
 
     def forward(self, x: Tensor) -> Tensor:
+        # in evaluation all members form one group: x [B, …] → [1, B, …]
         groups = self.groups if self.training else 1
         x = x if self.training else x.unsqueeze(0)
+        # [M, …] → [G, M/G, …], for a vmap over groups around a vmap over the members of a group
         state = {k: v.unflatten(0, (groups, self.members // groups)) for k, v in self.stacked_state().items()}
         net = self.skeleton[0].train(self.training)
-        inner = (0, None)
-        if self.first:
-            x, inner = self._first_product(x.flatten(2), state), (0, 0)
+        # the members of a group share x [B, …], or each has its own output [B, O] of the first layer
+        in_dims = (0, None)
+        if self.first_linear:
+            x, in_dims = self._first_product(x.flatten(2), state), (0, 0)
 
         def call(member_state: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(net, member_state, (x,))
 
-        if not state:  # the linear layer was all
+        # networks that consist of the linear layer alone
+        if not state:
             return x.flatten(0, 1)
-        group = vmap(call, in_dims=inner, randomness="different")
+        group = vmap(call, in_dims=in_dims, randomness="different")
         return vmap(group, randomness="different")(state, x).flatten(0, 1)
 
     def _first_product(self, x: Tensor, state: dict[str, Tensor]) -> Tensor:
-        """[G, B, I] · [G, m, O, I] → [G, m, B, O]; takes the layer's weights out of `state`."""
-        weight, bias = state.pop(f"{self.first}.weight"), state.pop(f"{self.first}.bias", None)
+        """Apply the first layer: x [G, B, I] · weight [G, m, O, I] → [G, m, B, O]; takes its weights out of `state`."""
+        weight, bias = state.pop(f"{self.first_linear}.weight"), state.pop(f"{self.first_linear}.bias", None)
         groups, members, outputs, inputs = weight.shape
-        # one product for a whole group; this way round its gradient, too, is a product over contiguous rows of x
+        # [G, m·O, I] · [G, I, B]: one product a group. In this order its gradient too is a product over contiguous rows
+        # of x, which is faster.
         product = torch.bmm(weight.reshape(groups, members * outputs, inputs), x.mT)
         product = product.unflatten(1, (members, outputs)).mT
         return product if bias is None else product + bias.unsqueeze(2)
 
 
 def _leaves(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Leaf modules in the order in which they are called, as far as nn.Sequential vouches for it."""
+    """Yield (name, leaf module) in the order of calls, which nn.Sequential guarantees."""
     if isinstance(net, nn.Sequential):
         for name, child in net.named_children():
             yield from _leaves(child, f"{prefix}{name}.")
@@ -83,13 +89,13 @@ def _leaves(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]
         yield prefix.rstrip("."), net
 
 
-def _leading(net: nn.Module, count: int) -> list[str]:
+def _leading_names(net: nn.Module, count: int) -> list[str]:
     return [name for (name, _), _ in zip(_leaves(net), range(count), strict=False)]
 
 
 def _first_linear(net: nn.Module) -> str | None:
-    """Name of the linear layer with which `net` begins behind a Flatten; None if it begins otherwise."""
+    """Return the name of the linear layer behind a Flatten with which `net` begins; None if it begins otherwise."""
     leading = [module for (_, module), _ in zip(_leaves(net), range(2), strict=False)]
     if len(leading) == 2 and isinstance(leading[0], nn.Flatten) and isinstance(leading[1], nn.Linear | LinearLayer):
-        return _leading(net, 2)[1]
+        return _leading_names(net, 2)[1]
     return None

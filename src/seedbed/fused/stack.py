@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.func import vmap
 
-from seedbed.fused.halving import Halving, not_over
+from seedbed.fused.halving import Halving, still_running
 from seedbed.fused.net import StackedNet
 from seedbed.fused.optim import stacked
 from seedbed.fused.stacked_optimizer import StackedOptimizer
@@ -22,14 +22,15 @@ from seedbed.training.supervised import Supervised
 
 
 class Stack(Supervised):
-    """What `Supervised` is for one run, for M members: every metric is a tensor [M].
+    """Trains M members as `Supervised` trains one run; every metric is a tensor [M].
 
-    Members i·M/G … share the batches of group i. Numbers of the optimiser (`defaults` of its class `kind`), schedules
-    and numbers of the loss may differ from member to member. `history` holds each epoch's metrics; `best` and `final`
-    what a member's checkpoints need. A member whose loss is no longer finite at an epoch's end stops there, and where
-    `stopper`, the EarlyStopping that each solo run would have, says so; at a rung of `halving` those stop that fall
-    behind. They leave the stack: networks and optimiser then hold the members in `rows` [m] only, and what a member
-    has done is kept for all M.
+    Each of the G groups is M/G consecutive members, which share their batches. Members may differ in the numbers of the
+    optimiser (`defaults` of its class `kind`), in their schedules and in the numbers of the loss. `history` holds each
+    epoch's metrics; `best` and `final` hold the tensors of the members' checkpoints.
+
+    A member stops at the end of an epoch where its loss is not finite, where `stopper` (the EarlyStopping that its solo
+    run would have) says so, or where it falls behind at a rung of `halving`. Members that stopped leave the stack:
+    networks and optimiser then hold only the m members whose numbers are in `rows` [m]. Results are kept for all M.
     """
 
     def __init__(
@@ -42,28 +43,33 @@ class Stack(Supervised):
         schedules: Sequence[Schedule],
         stopper: EarlyStopping | None = None,
         halving: Halving | None = None,
-        **of_steps: Any,
+        **step_options: Any,
     ):
         self.members, self.all_groups = len(nets), groups
-        super().__init__(StackedNet(nets, groups), losses[0], None, None, **of_steps)
+        super().__init__(StackedNet(nets, groups), losses[0], None, None, **step_options)
         self.kind, self.defaults, self.losses, self.schedules = kind, defaults, losses, schedules
         self.stopper, self.halving = stopper, halving
         self._hold(torch.arange(self.members))
-        self.dropped = torch.zeros(self.members, dtype=torch.bool)  # at a rung
-        self.epochs_trained = 0  # by all members together
-        self.history: list[dict[str, Tensor]] = []
-        self.wall_times: list[float] = []  # at each epoch's end
         self.metrics: dict[str, Tensor] = {}
-        self.ended_at = torch.full((self.members,), -1)  # epoch, -1: not before the others
+        # one entry an epoch: its metrics, and the time at its end
+        self.history: list[dict[str, Tensor]] = []
+        self.wall_times: list[float] = []
+        # epochs that the members trained, added up
+        self.epochs_trained = 0
+        # [M]: the epoch in which a member stopped before the others, or -1; whether it fell behind, or diverged
+        self.ended_at = torch.full((self.members,), -1)
+        self.dropped = torch.zeros(self.members, dtype=torch.bool)
         self.diverged = torch.zeros(self.members, dtype=torch.bool)
-        self.stop_score = stopper.best_score.expand(self.members) if stopper else None  # the best of what it monitors
-        self.stop_wait = torch.zeros(self.members, dtype=torch.long)  # epochs since
+        # [M]: the best value of the metric that `stopper` monitors, and the epochs since
+        self.stop_score = stopper.best_score.expand(self.members) if stopper else None
+        self.stop_wait = torch.zeros(self.members, dtype=torch.long)
         self.best_score = torch.full((self.members,), -torch.inf, dtype=torch.float64)
         self.best_epoch = torch.full((self.members,), -1)
         self.best: dict[str, Tensor] = {}
         self.final: dict[str, Tensor] = {}
 
-    def _zeros(self, count: int) -> Tensor:
+    def new_sums(self, count: int) -> Tensor:
+        """float64 zeros [count, m]."""
         return torch.zeros(count, self.net.members, dtype=torch.float64)
 
     def configure_optimizers(self) -> StackedOptimizer:
@@ -75,41 +81,46 @@ class Stack(Supervised):
         super().on_train_start()
         self._serve_only_groups_left(torch.arange(self.all_groups))
 
-    def _losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        output = self.net(x)  # [M, B, K]
-        y = y.repeat_interleave(self.net.members // self.net.groups, 0)  # [G, B] → [M, B]
-        each = self._loss_of_each(output, y, 0)
-        return each.sum(), each.detach()
+    def batch_losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        # x [G, B, …] → output [m, B, K]; the members of a group share its targets: y [G, B] → [m, B]
+        output = self.net(x)
+        y = y.repeat_interleave(self.net.members // self.net.groups, 0)
+        # the gradient of the sum by a member's weights is the gradient of that member's loss
+        losses = self._member_losses(output, y, 0)
+        return losses.sum(), losses.detach()
 
-    def _loss_of_each(self, output: Tensor, y: Tensor, y_dim: int | None) -> Tensor:
-        """[M, B, K] against [M, B], or [B] for all (y_dim=None) → [M]."""
-        if len(self._losses_of) == 1:
-            return vmap(self._losses_of[0][0], in_dims=(0, y_dim))(output, y)
-        each = output.new_empty(self.net.members)
-        for loss, members in self._losses_of:
+    def _member_losses(self, output: Tensor, y: Tensor, y_dim: int | None) -> Tensor:
+        """Return [m] losses of output [m, B, K] against y [m, B], or against y [B] for all with y_dim=None."""
+        if len(self._distinct_losses) == 1:
+            return vmap(self._distinct_losses[0][0], in_dims=(0, y_dim))(output, y)
+        # one call for each distinct loss, on the members that have it
+        losses = output.new_empty(self.net.members)
+        for loss, members in self._distinct_losses:
             targets = y if y_dim is None else y[members]
-            each = each.index_put((members,), vmap(loss, in_dims=(0, y_dim))(output[members], targets))
-        return each
+            losses = losses.index_put((members,), vmap(loss, in_dims=(0, y_dim))(output[members], targets))
+        return losses
 
-    def _set_rates(self, optimizer: StackedOptimizer, progress: float) -> None:
-        if len(self._schedules_of) == 1:
-            schedule = self._schedules_of[0][0]
+    def set_rates(self, optimizer: StackedOptimizer, progress: float) -> None:
+        # one schedule for all: its multipliers are floats, else float64 [m]
+        if len(self._distinct_schedules) == 1:
+            schedule = self._distinct_schedules[0][0]
             optimizer.drive(schedule.lr(progress), schedule.momentum(progress))
             return
         lr, momentum = torch.empty(2, self.net.members, dtype=torch.float64)
-        for schedule, members in self._schedules_of:
+        for schedule, members in self._distinct_schedules:
             lr[members], momentum[members] = schedule.lr(progress), schedule.momentum(progress)
         optimizer.drive(lr, momentum)
 
-    def _clip(self, params: list[nn.Parameter]) -> None:
-        """Each member by its own norm, as `clip_grad_norm_` would."""
-        grads = [p.grad for p in params if p.grad is not None]
-        norms = torch.stack([g.flatten(1).norm(dim=1) for g in grads]).norm(dim=0)  # [M]
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        """Clip each member by its own norm, as `clip_grad_norm_` clips a run."""
+        grads = [p.grad for p in self.net.stacked if p.grad is not None]
+        # the norm [m] over all of a member's parameters, from the norms [m] of each parameter
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in grads]).norm(dim=0)
         scale = (self.clip / (norms + 1e-6)).clamp(max=1.0)
         for g in grads:
             g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
 
-    def _rates(self) -> Tensor:
+    def learning_rate(self) -> Tensor:
         return self.optimizers().optimizer.lr.clone()
 
     def on_train_epoch_end(self) -> None:
@@ -121,38 +132,42 @@ class Stack(Supervised):
         self._drop()
 
     def _drop(self) -> None:
-        """At a rung those that fell behind; at any epoch's end those that are over, where that saves half the work."""
-        epochs, over, groups = self.current_epoch + 1, self.ended_at[self.rows] >= 0, self.net.groups
-        if epochs == self.trainer.max_epochs or over.all():
+        """Drop the members that fell behind at a rung; else those that stopped, once that halves the work.
+
+        `places` index the m members that the stack holds, `rows` translates them to members of the whole stack.
+        """
+        epochs, stopped, groups = self.current_epoch + 1, self.ended_at[self.rows] >= 0, self.net.groups
+        if epochs == self.trainer.max_epochs or stopped.all():
             return
         if self.halving and self.halving.is_rung(epochs):
-            places, groups = self.halving.survivors(self.metrics[self.halving.metric][self.rows], over, groups)
+            places, groups = self.halving.survivors(self.metrics[self.halving.metric][self.rows], stopped, groups)
+            # [M]: held until now, not a survivor, and not stopped for another reason
             leave = torch.ones(self.members, dtype=torch.bool).index_fill(0, self.rows[places], False)
             leave &= self.ended_at < 0
             self.ended_at[leave], self.dropped[leave] = self.current_epoch, True
             self._keep(self.final, leave)
         else:
-            places, groups = not_over(over, groups)
-            if 2 * len(places) > len(over):
+            places, groups = still_running(stopped, groups)
+            if 2 * len(places) > len(stopped):
                 return
-        self._go_on_with(places, groups)
+        self._reduce_to(places, groups)
 
-    def _go_on_with(self, places: Tensor, groups: int) -> None:
-        """places: those of `rows` that stay, in groups of one size."""
+    def _reduce_to(self, places: Tensor, groups: int) -> None:
+        """Hold only the members at `places` from now on, in `groups` groups of one size."""
         before = self._groups_left()
         self.net.hold({name: value[places] for name, value in self.net.stacked_state().items()}, groups)
         self.optimizers().optimizer.take(places)
         self._hold(self.rows[places])
-        self._trained, self._evaluated = self._zeros(2), self._zeros(3)
+        self._trained, self._evaluated = self.new_sums(2), self.new_sums(3)
         self._serve_only_groups_left(before)
 
     def _hold(self, rows: Tensor) -> None:
         self.rows = rows
-        self._losses_of = _distinct([self.losses[i] for i in rows])
-        self._schedules_of = _distinct([self.schedules[i] for i in rows])
+        self._distinct_losses = _distinct([self.losses[i] for i in rows])
+        self._distinct_schedules = _distinct([self.schedules[i] for i in rows])
 
     def _groups_left(self) -> Tensor:
-        """Which of the groups with which the stack began it still holds."""
+        """Return which of the groups with which the stack began it still holds."""
         return (self.rows // (self.members // self.all_groups)).unique()
 
     def _serve_only_groups_left(self, served: Tensor) -> None:
@@ -160,22 +175,23 @@ class Stack(Supervised):
         if len(left) < self.all_groups:
             self.trainer.train_dataloader.sampler.keep(torch.isin(served, left).nonzero()[:, 0].tolist())
 
-    def _stop_if_diverged(self) -> None:
-        """Also where training stops early: what ends a member's run."""
+    def stop_if_diverged(self) -> None:
+        """End the runs of members that diverged or that EarlyStopping ends; stop when all have ended."""
         running = self.ended_at < 0
         finite = torch.isfinite(self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0))
         self.diverged |= running & ~finite
-        ends = running & (~finite | self._waited_enough())
+        ends = running & (~finite | self._stops_early())
         if ends.any():
             self.ended_at[ends] = self.current_epoch
             self._keep(self.final, ends)
         self.trainer.should_stop |= bool((self.ended_at >= 0).all())
 
-    def _waited_enough(self) -> Tensor:
-        """bool [M]: EarlyStopping's rule, for each member."""
+    def _stops_early(self) -> Tensor:
+        """Apply EarlyStopping's rule to each member: bool [M]."""
         if self.stopper is None:
             return torch.zeros(self.members, dtype=torch.bool)
-        score = self.metrics[self.stopper.monitor].float()  # Lightning's copy of a metric is float32
+        # Lightning's copy of a metric is float32
+        score = self.metrics[self.stopper.monitor].float()
         better = self.stopper.monitor_op(score - self.stopper.min_delta, self.stop_score)
         self.stop_score = torch.where(better, score, self.stop_score)
         self.stop_wait = torch.where(better, 0, self.stop_wait + 1)
@@ -192,7 +208,7 @@ class Stack(Supervised):
         self._keep(self.final, self.ended_at < 0)
 
     def _keep(self, copies: dict[str, Tensor], members: Tensor) -> None:
-        """Copy the marked members' weights and optimiser state as they are now."""
+        """Copy the current weights and optimiser state of the members marked in `members`, bool [M]."""
         places = members[self.rows].nonzero()[:, 0]
         if len(places):
             for name, value in self.member_tensors().items():
@@ -201,42 +217,45 @@ class Stack(Supervised):
                 copies[name][self.rows[places].to(value.device)] = value[places.to(value.device)]
 
     def member_tensors(self) -> dict[str, Tensor]:
-        """All that those in `rows` are, each [m, …]: "net.<name>", "optim.<index of parameter>.<name>", "stop.…"."""
-        found = {f"net.{name}": value.detach() for name, value in self.net.stacked_state().items()}
+        """Return the state of the members held, [m, …] each: net.<name>, optim.<index of parameter>.<name>, stop.…"""
+        tensors = {f"net.{name}": value.detach() for name, value in self.net.stacked_state().items()}
         optimizer = self.optimizers().optimizer
         for i, p in enumerate(self.net.stacked):
             for name, value in optimizer.state.get(p, {}).items():
                 if isinstance(value, Tensor) and value.dim() and len(value) == self.net.members:
-                    found[f"optim.{i}.{name}"] = value
+                    tensors[f"optim.{i}.{name}"] = value
         if self.stopper is not None:
-            found |= {"stop.score": self.stop_score[self.rows], "stop.wait": self.stop_wait[self.rows]}
-        return found
+            tensors |= {"stop.score": self.stop_score[self.rows], "stop.wait": self.stop_wait[self.rows]}
+        return tensors
 
     # --- evaluation
 
     def use_final(self) -> None:
-        """Give every member the weights it ended with: some stopped before the others."""
+        """Hold all M members, each with the weights it ended with: some stopped before the others."""
         self.net.hold({name: self.final[f"net.{name}"] for name in self.net.stacked_state()}, self.all_groups)
         self._hold(torch.arange(self.members))
-        self._evaluated = self._zeros(3)
+        self._evaluated = self.new_sums(3)
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
+    def evaluate_batch(self, batch: tuple[Tensor, Tensor]) -> None:
+        # all members see one batch: x [B, …] → output [m, B, K] against y [B]
         x, y = batch
         output = self.net(x)
-        self._evaluated[0] += (self._loss_of_each(output, y, None) * len(y)).cpu().double()
+        self._evaluated[0] += (self._member_losses(output, y, None) * len(y)).cpu().double()
         if y.is_floating_point():
             self._evaluated[1] = torch.nan
         else:
+            # predictions are row by row: all members' rows in one call
             predicted = self.loss.predict(output.flatten(0, 1)).view(self.net.members, len(y))
             self._evaluated[1] += (predicted == y).sum(1).cpu()
         self._evaluated[2] += len(y)
 
-    def _log(self, metrics: dict[str, Tensor]) -> None:
-        """[m] each, kept as [M], nan for members that are no longer there."""
+    def log_metrics(self, metrics: dict[str, Tensor]) -> None:
+        """Keep values [m] as [M], nan for members that left the stack."""
         for name, values in metrics.items():
             self.metrics[name] = values.new_full((self.members,), torch.nan).index_copy(0, self.rows, values)
         shown = {"val/accuracy": torch.max, "train/loss": torch.nanmedian, "val/loss": torch.nanmedian}
-        for name in shown.keys() & metrics.keys():  # the best accuracy and the middle losses, for the progress bar
+        # the progress bar shows the best accuracy and the median losses
+        for name in shown.keys() & metrics.keys():
             self.trainer.callback_metrics[name] = shown[name](metrics[name])
 
     # --- the stack's own resume point
@@ -253,15 +272,15 @@ class Stack(Supervised):
         super().on_load_checkpoint(checkpoint)
         for name, value in checkpoint["stack"].items():
             setattr(self, name, value)
-        # before the networks' state and the optimiser's are loaded
+        # the stack takes its size when it was saved, before Lightning loads weights and optimiser state of that size
         rows = checkpoint["rows"]
         self.net.hold({name: value[rows] for name, value in self.net.stacked_state().items()}, checkpoint["groups"])
         self._hold(rows)
-        self._evaluated = self._zeros(3)
+        self._evaluated = self.new_sums(3)
 
 
 def _distinct(parts: Sequence) -> list[tuple[object, Tensor]]:
-    """Each distinct object with the indices of the members that have it."""
+    """Return each distinct object with the indices of the members that have it."""
     indices: dict[int, list[int]] = {}
     for i, part in enumerate(parts):
         indices.setdefault(id(part), []).append(i)

@@ -1,6 +1,6 @@
-"""From a composed config to the parts of a run. Besides train.py and the plugins, the only file that knows Hydra.
+"""Builds the parts of a run from its config, a plain nested dict with every interpolation resolved.
 
-Configs are plain nested dicts here, with every interpolation resolved.
+Besides train.py and the plugins, this is the only file that knows Hydra.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ if TYPE_CHECKING:
     from seedbed.fused.halving import Halving
     from seedbed.fused.stack import Stack
 
-# one line of Lightning's a run says nothing here that the run does not say itself
+# Lightning's own lines repeat what a run prints anyway
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", message=".*dataloader_iter.*")
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
 
-# Lightning's way of looking for a GPU, by its driver's library; without one, each step of Adam looks again, for 0.7 ms
+# Lightning lets torch look for GPUs through the driver's library. Without a GPU each step of Adam repeats that, 0.7 ms.
 if not torch.cuda.is_available():
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 Config = Mapping[str, Any]
-CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)  # what calls parts; the last wraps the Trainer
+# files whose lines call a part; the last one wraps Lightning's Trainer
+CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)
 
 
 class Unfit(Exception):
-    """Runs of a stack that cannot be built; `places` in it."""
+    """Raised where runs of a stack cannot be built; `places` are their positions in it."""
 
     def __init__(self, places: Sequence[int]):
         super().__init__(f"{len(places)} runs cannot be built")
@@ -58,30 +59,31 @@ class Unfit(Exception):
 
 @contextmanager
 def _mistakes_of_the_user(place: str):
-    """What a part says of its arguments, or Lightning of the Trainer's, as a ConfigError without Hydra's wrapping.
+    """Turn the error of a part, or of Lightning's Trainer, about its arguments into a ConfigError.
 
-    So too where there is no such part, or it takes no such arguments.
+    Also where there is no such part, or where it does not take such arguments.
     """
     try:
         yield
     except (InstantiationException, OSError, TypeError, ValueError, MisconfigurationException) as error:
-        hydras = isinstance(error, InstantiationException)
-        cause = error.__cause__ if hydras else error
-        if hydras and (cause is None or isinstance(cause, ImportError)):
-            cause = str(error).partition("\n")[0].partition(", set env var")[0]  # Error locating target 'a.b'
-        elif not isinstance(cause, OSError | ValueError | MisconfigurationException) and not _never_began(cause):
+        wrapped = isinstance(error, InstantiationException)
+        cause = error.__cause__ if wrapped else error
+        # Hydra's "Error locating target 'a.b', set env var HYDRA_FULL_ERROR=1 …"
+        if wrapped and (cause is None or isinstance(cause, ImportError)):
+            cause = str(error).partition("\n")[0].partition(", set env var")[0]
+        elif not isinstance(cause, OSError | ValueError | MisconfigurationException) and not _is_of_the_call(cause):
             raise
         raise ConfigError(f"{place}{cause}") from error
 
 
-def _never_began(error: BaseException) -> bool:
-    """Whether it is of a call with arguments that a part does not take: no line of the part itself has run."""
+def _is_of_the_call(error: BaseException) -> bool:
+    """Return whether a part was called with arguments that it does not take: no line of the part itself has run."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return isinstance(error, TypeError) and frame.f_code.co_filename.startswith(CALLERS)
 
 
 def seed_everything(seed: int) -> None:
-    """What Lightning's does, without its half a millisecond and a stack trace kept for each kind of absent device."""
+    """Do what Lightning's does, without half a millisecond and a stored stack trace for each kind of absent device."""
     random.seed(seed)
     np.random.seed(seed)
     if torch.accelerator.is_available():
@@ -91,7 +93,7 @@ def seed_everything(seed: int) -> None:
 
 
 def build_data(config: Config) -> DataModule:
-    """The data, loaded: the model's shape follows from it."""
+    """Build and load the data, which the model's shape follows from."""
     with _mistakes_of_the_user(""):
         data = instantiate(config["data"], _convert_="all")
         data.setup()
@@ -99,20 +101,20 @@ def build_data(config: Config) -> DataModule:
 
 
 class Parts:
-    """The parts of one run or of many: each distinct node of their configs is instantiated once."""
+    """Builds the parts of one run or of many; each distinct node of their configs is instantiated once."""
 
     def __init__(self):
         self._made: dict[str, Any] = {}
 
     def _make(self, node: Config, partial: bool) -> Any:
-        """What `_target_` names; partial: to be called with what is known at run time only."""
+        """Instantiate the node; partial: return a function of the arguments that are known only at run time."""
         key = json.dumps([node, partial], sort_keys=True)
         if key not in self._made:
             self._made[key] = instantiate(node, _convert_="all", **({"_partial_": True} if partial else {}))
         return self._made[key]
 
     def net(self, config: Config, data: DataModule) -> tuple[nn.Module, Loss]:
-        """The network and its loss. The initial weights follow from (seed, model, init)."""
+        """Build the network and its loss. The initial weights follow from (seed, model, init)."""
         with _mistakes_of_the_user("loss: "):
             loss = self._make(config["loss"], partial=False)
             num_outputs = loss.num_outputs(data.num_classes)
@@ -123,24 +125,26 @@ class Parts:
         with _mistakes_of_the_user("init: "):
             self._make(config["init"], partial=True)(net, data.sample)
         with _mistakes_of_the_user("model: "):
-            if hasattr(net, "fit"):  # a model that learns from the training set as a whole, not by gradient
+            # a model that learns from the training set as a whole, not by gradient
+            if hasattr(net, "fit"):
                 net.fit(data.train_in_order())
             return loss.finish(net), loss
 
     def module(self, config: Config, data: DataModule) -> Supervised:
-        """Network, loss, optimiser and schedule of one run."""
+        """Build the LightningModule of one run: network, loss, optimiser and schedule."""
         net, loss = self.net(config, data)
-        self.optimizer(config)  # for what it says of its numbers
+        # raises ConfigError for numbers that it does not allow
+        self.optimizer(config)
         optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
         with _mistakes_of_the_user("module: "):
-            return self._make(config["module"], partial=True)(net, loss, optim, schedule, **_of_steps(config))
+            return self._make(config["module"], partial=True)(net, loss, optim, schedule, **_step_options(config))
 
     def schedule(self, config: Config):
         with _mistakes_of_the_user("schedule: "):
             return self._make(config["schedule"], partial=False)
 
     def optimizer(self, config: Config, params: int = 1) -> torch.optim.Optimizer:
-        """The optimiser over `params` empty parameters: for its class and its numbers."""
+        """Build the optimiser over `params` empty parameters, for its class and its numbers."""
         key = json.dumps([config["optim"], params], sort_keys=True)
         if key not in self._made:
             with _mistakes_of_the_user("optim: "):
@@ -149,7 +153,7 @@ class Parts:
         return self._made[key]
 
     def stack(self, configs: Sequence[Config], groups: int, data: DataModule, halving: Halving | None = None) -> Stack:
-        """The runs of `configs` as one module. Raises Unfit if one of them or more would fail alone, too."""
+        """Build the runs of `configs` as one module. Raises Unfit if any of them could not be built alone either."""
         from seedbed.fused.stack import Stack
 
         members, unfit = [], []
@@ -170,12 +174,12 @@ class Parts:
             schedules,
             stopper=next(iter(build_callbacks(configs[0])), None),
             halving=halving,
-            **_of_steps(configs[0]),
+            **_step_options(configs[0]),
         )
 
 
-def _of_steps(config: Config) -> dict[str, Any]:
-    """What Lightning leaves to a module that optimises manually, under the Trainer's names for it."""
+def _step_options(config: Config) -> dict[str, Any]:
+    """Return the arguments that the Trainer leaves to a module with manual optimisation."""
     trainer = config["trainer"]
     return {"clip": trainer["gradient_clip_val"], "accumulate": trainer["accumulate_grad_batches"]}
 
@@ -186,7 +190,7 @@ def build_callbacks(config: Config) -> list[pl.Callback]:
 
 
 def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
-    """A Trainer that says and writes nothing but what `logger` and `callbacks` do."""
+    """Build a Trainer that prints and writes nothing besides what `logger` and `callbacks` do."""
     with _mistakes_of_the_user("trainer: "):
         return instantiate(
             {k: v for k, v in config["trainer"].items() if k not in ("gradient_clip_val", "accumulate_grad_batches")},

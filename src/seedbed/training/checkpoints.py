@@ -17,16 +17,18 @@ from lightning.pytorch.callbacks import Checkpoint
 class Checkpoints(Checkpoint):
     """Keeps `last.ckpt` (where to resume) and `best.ckpt` (highest `merit`, the earlier of equals) in `folder`.
 
-    An epoch of a small model takes 20 ms and a file 1 ms, so the best state waits in memory and both files are written
-    together, whole or not at all, when `every` seconds have gone by: what a dead machine costs is that much work.
-    Both load with `weights_only=True` and resume. A run that resumes from another folder takes its best.ckpt along.
+    An epoch of a small model takes 20 ms and writing a file 1 ms. So the best state waits in memory, and both files are
+    written every `every` seconds, each whole or not at all: a machine that dies loses that many seconds of work. Both
+    load with `weights_only=True`, and a run can resume from either. A run that resumes from another folder copies that
+    folder's best.ckpt.
     """
 
     per_slice = True  # see Supervised
 
     def __init__(self, folder: str | Path, every: float = 5.0):
         self.folder, self.every = Path(folder), every
-        self.best: dict | None = None  # the checkpoint to write as best.ckpt
+        # the checkpoint to write as best.ckpt
+        self.best: dict | None = None
         self.best_score, self.best_epoch = -float("inf"), -1
         self._written = time.monotonic()
 
@@ -41,11 +43,11 @@ class Checkpoints(Checkpoint):
         checkpoint["run"] = deepcopy(state)
 
     def on_load_checkpoint(self, trainer, module, checkpoint) -> None:
-        """A run that goes on in its own folder knows its last epoch, and whether that ended it."""
+        """When resuming in the run's own folder, restore its metrics and whether it had stopped."""
         if Path(trainer.ckpt_path).parent != self.folder:
             return
         run = checkpoint["run"]
-        # the others are evaluated again if no epoch is left
+        # the metrics of validation and test are computed again if no epoch is left
         module.metrics = {name: run["metrics"][name] for name in ("train/loss", "lr") if name in run["metrics"]}
         module.diverged = run["diverged"]
         trainer.should_stop |= run["over"]
@@ -58,7 +60,7 @@ class Checkpoints(Checkpoint):
             shutil.copyfile(earlier if earlier.exists() else trainer.ckpt_path, best)
 
     def on_train_batch_end(self, trainer, module, *batch) -> None:
-        # not after an epoch's last batch: Lightning would resume behind that epoch's validation
+        # not after an epoch's last batch: from there Lightning would resume without that epoch's validation
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._write_if_due(trainer)
 
@@ -71,7 +73,8 @@ class Checkpoints(Checkpoint):
         self._write_if_due(trainer)
 
     def on_fit_end(self, trainer, module) -> None:
-        if trainer.max_epochs == 0 and not (self.folder / "best.ckpt").exists():  # the only state there is
+        # without an epoch of training the initial state is the best
+        if trainer.max_epochs == 0 and not (self.folder / "best.ckpt").exists():
             self.best = deepcopy(dump(trainer))
         self._write(trainer)
 
@@ -81,27 +84,31 @@ class Checkpoints(Checkpoint):
 
     def _write(self, trainer) -> None:
         if trainer.is_global_zero:
+            # events up to here must be on disk: a run that resumes from this checkpoint does not log them again
             for logger in trainer.loggers:
-                logger.experiment.flush()  # what is logged up to here is not logged again after a kill
+                logger.experiment.flush()
             if self.best is not None:
                 save(self.best, self.folder / "best.ckpt")
                 self.best = None
-            save(dump(trainer), self.folder / "last.ckpt")  # after the best that it knows of
+            # written after best.ckpt, because it contains the best score
+            save(dump(trainer), self.folder / "last.ckpt")
         self._written = time.monotonic()
 
 
 def merit(metrics: Mapping[str, Any]) -> Any:
-    """val/accuracy, or −val/loss where the targets are numbers; None before the first validation."""
+    """Return val/accuracy, or −val/loss where the targets are numbers; None before the first validation."""
     if "val/accuracy" in metrics:
         return metrics["val/accuracy"]
     return -metrics["val/loss"] if "val/loss" in metrics else None
 
 
 def dump(trainer) -> dict:
+    """Return the checkpoint that `trainer.save_checkpoint` would write."""
     return trainer._checkpoint_connector.dump_checkpoint()
 
 
 def save(checkpoint: dict, path: Path) -> None:
+    """Write a checkpoint whole or not at all."""
     temporary = path.with_suffix(".tmp")
     torch.save(checkpoint, temporary)
     os.replace(temporary, path)

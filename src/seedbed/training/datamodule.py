@@ -1,4 +1,4 @@
-"""The DataModule: a source's tensors on the training device, served by stateful loaders."""
+"""The DataModule: a data set as tensors on the training device, served by stateful loaders."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from torch import Tensor
 from seedbed.data.loader import Loader
 from seedbed.data.splits import Split, Splits
 
-EVAL_BATCH = 2048  # rows of 28 × 28 pixels without gradients: the whole of MNIST_SAMPLE's validation set in one batch
+# images of 28 × 28 pixels in an evaluation batch: all of MNIST_SAMPLE's validation set in one
+EVAL_BATCH = 2048
 
 
 class DataModule(pl.LightningDataModule):
-    """Serves the set that `source(**options)` returns.
+    """Serves the data set that `source(**options)` returns.
 
-    normalize: unit (pixels 0–1), symmetric ((x − 0.5)/0.5: −1 to 1) or standard ((x − mean)/std of the training set,
-    a channel at a time); inputs that are no uint8 are no pixels and stay as they are. The order of the training data
-    follows from `seed` and the epoch; validation keeps the set's.
+    normalize: unit (pixels in 0–1), symmetric (pixels in −1–1) or standard ((x − mean)/std of the training set, for
+    each channel). Inputs that are not uint8 are no pixels and stay as they are. The order of the training data follows
+    from `seed` and the epoch; the validation data keep the set's order.
     """
 
     def __init__(
@@ -50,20 +51,21 @@ class DataModule(pl.LightningDataModule):
             self.conversion = {"divisor": divisor, "shift": shift}
 
     def evaluate_for(self, shape: Sequence[int]) -> None:
-        """Fit `eval_batch` to a network that works on inputs of this shape: its memory grows with their pixels.
+        """Size `eval_batch` for a network that works on inputs of this shape, [C, H, W].
 
-        Larger images make smaller batches, of as many pixels as EVAL_BATCH of MNIST's.
+        Memory grows with the pixels: larger images make smaller batches, of as many pixels as EVAL_BATCH images of
+        MNIST.
         """
         self.eval_batch = max(1, min(EVAL_BATCH, EVAL_BATCH * 28 * 28 // math.prod(shape[1:])))
 
     @property
     def num_classes(self) -> int | None:
-        """None where the targets are numbers."""
+        """Number of classes, or None where the targets are numbers."""
         return self.splits.classes and len(self.splits.classes)
 
     @cached_property
     def sample(self) -> Tensor:
-        """float [256, C, H, W]: training images from all over the set, as a model sees them."""
+        """Training images spread over the whole set, as a model sees them: float [256, C, H, W]."""
         images, targets = self.splits.train
         every = max(1, len(images) // 256)
         split = images[::every][:256], targets[::every][:256]
@@ -83,7 +85,7 @@ class DataModule(pl.LightningDataModule):
         return self._loader(self.splits.train, self.batch_size, seed=seed, drop_last=self.drop_last)
 
     def train_in_order(self) -> Loader:
-        """The training set as the model sees it, in large batches and in the set's own order."""
+        """Return a loader of the training set in large batches and in the set's own order."""
         return self._loader(self.splits.train, self.eval_batch)
 
     def val_dataloader(self) -> Loader:
@@ -94,12 +96,16 @@ class DataModule(pl.LightningDataModule):
 
 
 def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(std, mean/std) of x uint8 [N, C, H, W] per channel, [C, 1, 1] each, exact: from a count of the 256 values."""
+    """Return (std, mean/std) of each channel of x uint8 [N, C, H, W], [C, 1, 1] each.
+
+    Exact, because they are computed from the counts of the 256 values.
+    """
     values = torch.arange(256, dtype=torch.float64)
     counts = torch.stack([x[:, c].flatten().bincount(minlength=256) for c in range(x.shape[1])]).double()
     mean = (counts @ values) / counts.sum(1)
     std = ((counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1)).sqrt()
-    std = std.where(std > 0, 1.0)  # a channel that never changes becomes 0
+    # a constant channel becomes 0
+    std = std.where(std > 0, 1.0)
     return std.float()[:, None, None], (mean / std).float()[:, None, None]
 
 

@@ -1,4 +1,4 @@
-"""TensorBoard's event files of a run that was killed: what it had logged after its last checkpoint is logged again."""
+"""Removal of the TensorBoard events that a killed run logged after its last checkpoint, and will log again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ PATTERN = "events.out.tfevents.*"
 
 
 def cut(folder: Path, step: int | None) -> None:
-    """Make the event files of a run one that ends at this step, without HParams record; None: remove them.
+    """Merge a run's event files into one that ends at `step`, without an HParams record; with None, remove them.
 
-    A kill in the middle of this leaves files of which another call makes the same.
+    If this is killed, another call with the remaining files gives the same result.
     """
     files = sorted(folder.glob(PATTERN))
     if files and step is not None:
@@ -33,7 +33,8 @@ def _merge(files: list[Path], merged: Path, step: int) -> None:
     with open(merged, "wb") as out:
         writer = RecordWriter(out)
         for file in files:
-            for record in RawEventFileLoader(str(file)).Load():  # ends where a record was not written to its end
+            # the loader stops at a record that was not written completely
+            for record in RawEventFileLoader(str(file)).Load():
                 event = Event.FromString(record)
                 kind = event.file_version, event.step, *(value.tag for value in event.summary.value)
                 hparams = any(value.metadata.plugin_data.plugin_name == "hparams" for value in event.summary.value)

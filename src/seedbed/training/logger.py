@@ -1,4 +1,4 @@
-"""TensorBoard's events of one run: one file, in the run's own folder."""
+"""The TensorBoard logger of a run: one event file, in the run's own folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.tensorboard.summary import hparams
 
 
 class RunLogger(TensorBoardLogger):
-    """Lightning's logger without its folders, its hparams.yaml, and its closing of the file after each stage.
+    """Lightning's logger without its folders and hparams.yaml; it keeps the file open after each stage.
 
     `log_hyperparams` writes the run's HParams record with the final metrics, under the names of their curves: the
     dashboard then shows those and never a placeholder (Lightning #21247).
@@ -21,7 +21,7 @@ class RunLogger(TensorBoardLogger):
         super().__init__(folder, name="", version="", default_hp_metric=False, flush_secs=5)
 
     def save(self) -> None:
-        """Nothing: the writer flushes by itself every few seconds; Lightning would have it wait after each epoch."""
+        """Do nothing: the writer flushes every few seconds by itself; Lightning would wait for it after each epoch."""
 
     def finalize(self, status: str) -> None:
         self.experiment.flush()

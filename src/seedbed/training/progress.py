@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 
 class RunProgress(ProgressBar):
-    """Steps of all epochs in one bar, with epoch, loss and accuracy: a bar an epoch would flicker past at 30 a second.
+    """Shows the steps of all epochs in one bar, with epoch, loss and accuracy.
 
-    Where stderr is a file, a line every ten seconds.
+    Epochs of small models take 30 ms, too short for a bar each. Where stderr is a file, writes a line every ten
+    seconds.
     """
 
     enabled = True

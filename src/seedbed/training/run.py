@@ -1,4 +1,4 @@
-"""One run: fit, test, and what it leaves in its folder."""
+"""One run: training, evaluation, and the results in its folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def train_parts(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]) -> dict[str, Any]:
-    """Build the parts of a config and fit them; of several processes, each does this, and the first writes."""
+    """Build the parts of a config and fit them. Each of several processes does this; the first one writes files."""
     data = build_data(config)
     module = Parts().module(config, data)
     callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
@@ -44,13 +44,15 @@ def fit(
     hparams: dict[str, Any],
     ckpt_path: str | None = None,
 ) -> dict[str, Any]:
-    """Train and evaluate; returns what metrics.json holds. hparams: flat names and values for TensorBoard's HParams."""
+    """Train and evaluate; return the values of metrics.json. hparams: flat names and values for TensorBoard."""
+    # a model without parameters learns nothing by gradient
     if not any(True for _ in module.parameters()):
-        trainer.fit_loop.max_epochs = 0  # nothing is learned by gradient
+        trainer.fit_loop.max_epochs = 0
     start = time.perf_counter()
     trainer.fit(module, data, ckpt_path=ckpt_path)
     seconds = time.perf_counter() - start
-    if "val/loss" not in module.metrics:  # no epoch was left to train
+    # no epoch was left to train
+    if "val/loss" not in module.metrics:
         trainer.validate(module, data, verbose=False)
     if data.splits.test is not None:
         trainer.test(module, data, verbose=False)
@@ -58,7 +60,8 @@ def fit(
     trainer.logger.close()
     return {
         "status": "diverged" if module.diverged else "completed",
-        **{"val/loss": None, "val/accuracy": None},  # an accuracy that stays null: there are no classes
+        # the accuracy stays null where there are no classes
+        **{"val/loss": None, "val/accuracy": None},
         **module.metrics,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
@@ -87,7 +90,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """The commit of the source tree, with a + where it has changes; None outside a repository."""
+    """Return the commit of the source tree, with a + if it has changes; None outside a repository."""
     command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(
@@ -98,7 +101,7 @@ def commit() -> str | None:
 
 
 def report(metrics: dict[str, Any], folder: Path, alone: bool) -> str:
-    """The lines that end a run, or the one line of a job of a sweep."""
+    """Return the last lines that a run prints, or the one line of a sweep's job."""
     names = [name for name in ("val/accuracy", "val/loss", "test/accuracy") if metrics.get(name) is not None]
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     result = f"{metrics['status']}: " + "   ".join(f"{name} {metrics[name]:.4f}" for name in names)

@@ -1,4 +1,4 @@
-"""The LightningModule: a network, a loss, an optimiser and a schedule, trained several steps a call."""
+"""The LightningModule of a run: a network, a loss, an optimiser and a schedule, trained several steps a call."""
 
 from __future__ import annotations
 
@@ -16,28 +16,45 @@ from seedbed.losses import Loss
 from seedbed.schedules import Schedule
 from seedbed.training.memory import keep_freed_memory
 
-SLICE = 0.1  # seconds of steps in one training_step
+# seconds of steps in one training_step
+SLICE = 0.1
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
 STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
 class SkipBatch(Exception):
-    """Raised by a callback's `on_before_backward` or `on_after_backward`: the batch's gradient is dropped, with what
-    had been accumulated before it, and no step made. Its loss still counts in train/loss. All processes must raise it.
+    """A callback raises it in `on_before_backward` or `on_after_backward` to make no step with this batch.
+
+    The gradient is dropped, with what had been accumulated before it. The loss still counts in train/loss. Of several
+    processes all must raise it.
     """
 
 
 class Supervised(pl.LightningModule):
     """Trains `net` on (x, y) batches; logs train/loss, lr, val/loss, val/accuracy (and test/…) once an epoch.
 
-    optim: parameters → torch.optim.Optimizer. schedule: multiplies its lr and momentum. clip: norm of a step's gradient
-    at most. accumulate: batches whose mean gradient makes a step. Losses are means over all samples of the epoch,
-    whatever the batches; accuracy is exact, and left out where the targets are numbers.
+    optim: parameters → torch.optim.Optimizer. schedule: multiplies its lr and momentum. clip: largest norm of a step's
+    gradient. accumulate: number of batches whose mean gradient makes a step. Losses are means over all samples of the
+    epoch, whatever the batches; accuracy is exact, and left out where the targets are numbers.
 
     `training_step` takes Lightning's iterator and makes as many steps as fit into SLICE, so Lightning's own cost
     (0.4 ms a call) is paid ten times a second and not every step. A callback that looks at batches gets one step a
-    call, unless it says `per_slice = True`. Several processes (DDP) make one step a call too, that of the mean over all
-    their samples, however few of the last batch one has; of a loss that is no mean (rmse) it is the processes' mean.
+    call, unless it says `per_slice = True`. Several processes (DDP) also make one step a call, with the mean gradient
+    over all their samples, however few of the last batch one has; a loss that is no mean (rmse) is averaged over the
+    processes.
+
+    A module that trains otherwise derives from this class and overrides the hooks that differ (`Stack` and `GAN` do):
+
+    - `batch_losses(x, y)` returns the scalar to differentiate and the detached loss to record
+    - `set_rates(optimizer, progress)` sets lr and momentum for the next step; progress goes from 0 to 1
+    - `configure_gradient_clipping(optimizer, …)` clips the gradients of a step (Lightning's hook)
+    - `learning_rate()` returns the lr of the last step, for the epoch's metrics
+    - `training_metrics()` returns the epoch's metrics by name and starts new sums
+    - `evaluate_batch(batch)` adds a batch of the validation or test set to the sums
+    - `evaluation_metrics()` returns the metrics of all evaluated batches and starts new sums
+    - `new_sums(count)` returns zeros in the shape of `count` sums of recorded losses
+    - `log_metrics(metrics)` keeps final values in `metrics` and sends them to callbacks and loggers
+    - `stop_if_diverged()` ends the run at the end of an epoch whose loss is not finite
     """
 
     def __init__(
@@ -53,14 +70,18 @@ class Supervised(pl.LightningModule):
         self.automatic_optimization = False
         self.net, self.loss, self.optim, self.schedule = net, loss, optim, schedule
         self.clip, self.accumulate = clip, accumulate
-        self.metrics: dict[str, float] = {}  # what was logged last, exact (Lightning's copies are float32)
+        # the values logged last, exact: Lightning's copies are float32
+        self.metrics: dict[str, float] = {}
         self.diverged = False
-        self.total_steps = 0  # optimiser steps of the whole run, once training has begun
-        self._trained = self._zeros(2)  # this epoch's sum of losses, samples
-        self._evaluated = self._zeros(3)  # sum of losses, correct predictions (nan: no classes), samples
+        # optimiser steps of the whole run, known when training begins
+        self.total_steps = 0
+        # of this epoch: sum of losses, samples
+        self._trained = self.new_sums(2)
+        # sum of losses, correct predictions (nan: no classes), samples
+        self._evaluated = self.new_sums(3)
 
-    def _zeros(self, count: int) -> Tensor:
-        """float64 sums of what a batch gives."""
+    def new_sums(self, count: int) -> Tensor:
+        """float64 zeros [count]."""
         return torch.zeros(count, dtype=torch.float64)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -105,45 +126,52 @@ class Supervised(pl.LightningModule):
         first, steps, losses, sizes = loop.global_step, 0, [], []
         deadline = time.perf_counter() + self._slice
         for (x, y), _, _ in dataloader_iter:
-            self._set_rates(optimizer, (first + steps) / self.total_steps)
+            self.set_rates(optimizer, (first + steps) / self.total_steps)
+            # x [B, …], y [B]; of a stack of G groups x [G, B, …], y [G, B]
             sizes.append(y.shape[-1])
-            if not sizes[-1]:  # this process has no sample of a small last batch; of no weight, but it takes part
+            # a process without a sample of the last batch takes part in DDP's averaging, with a batch of no weight
+            if not sizes[-1]:
                 x, y = x.new_zeros(2, *x.shape[1:]), y.new_zeros(2)
-            loss, recorded = self._losses(x, y)
+            loss, recorded = self.batch_losses(x, y)
             losses.append(recorded)
-            if shared:  # DDP averages over processes: by this the mean is that over samples
+            # DDP averages over processes: weighted by their samples, it is the mean over all samples
+            if shared:
                 loss = loss * (sizes[-1] / trainer.train_dataloader.per_rank)
             try:
                 self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
                 if len(losses) % self.accumulate and not dataloader_iter.done:
                     continue
                 if self.clip:
-                    self._clip(params)
+                    self.configure_gradient_clipping(optimizer)
                 self._step()
                 steps += 1
             except SkipBatch:
-                pass  # no step; the gradient is dropped here as it is after one
+                # the gradient is dropped below, as it is after a step
+                pass
             for p in params:
                 p.grad = None
-            torch.clear_autocast_cache()  # else mixed precision would see the weights of the slice's first step
+            # mixed precision caches casts of the weights, which the step has changed
+            torch.clear_autocast_cache()
             if time.perf_counter() > deadline or first + steps == loop.max_steps:
                 break
         rows = torch.tensor(sizes, dtype=torch.float64)
-        each = torch.stack(losses).cpu().double()  # [S] or, of a stack, [S, M]
+        # losses of the call's S batches: [S] or, of a stack, [S, M]
+        each = torch.stack(losses).cpu().double()
         weighted = each * rows.view(-1, *[1] * (each.dim() - 1))
-        if shared:  # at each call, and not once an epoch: a checkpoint holds the first process's sums alone
+        # at each call and not once an epoch: a checkpoint holds the sums of the first process only
+        if shared:
             weighted, rows = self._summed(torch.stack([weighted, rows]))
-        # in the order of the steps: the sum's last bit must not depend on where a slice ended
+        # added in the order of the steps: the sum's last bit must not depend on where a slice ended
         self._trained[0] = torch.cat([self._trained[:1], weighted]).cumsum(0)[-1]
         self._trained[1] += rows.sum()
         self._count(len(losses), steps, loop.global_step - first)
 
-    def _losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The scalar to go back from, and what to record."""
+    def batch_losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scalar to differentiate and the detached loss to record."""
         loss = self.loss(self.net(x), y)
         return loss, loss.detach()
 
-    def _set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
+    def set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
         lr, momentum = self.schedule.lr(progress), self.schedule.momentum(progress)
         given = optimizer.defaults
         for group in optimizer.param_groups:
@@ -153,31 +181,34 @@ class Supervised(pl.LightningModule):
             elif "betas" in given:
                 group["betas"] = (given["betas"][0] * momentum, given["betas"][1])
 
-    def _rates(self) -> float:
+    def learning_rate(self) -> float:
         return self.optimizers().param_groups[0]["lr"]
 
-    def _clip(self, params: list[nn.Parameter]) -> None:
-        nn.utils.clip_grad_norm_(params, self.clip)
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], self.clip)
 
     def _count(self, batches: int, steps: int, counted: int) -> None:
-        """Tell Lightning of a call's batches and optimiser steps, so that all its numbers are true."""
+        """Correct Lightning's counts by a call's batches and optimiser steps."""
         loop = self.trainer.fit_loop.epoch_loop
         loop.batch_progress.increment_by(batches - 1)
         loop._batches_that_stepped += steps - 1
         loop.manual_optimization.optim_step_progress.increment_by(steps - counted)
 
     def on_train_epoch_end(self) -> None:
-        loss, samples = self._trained
-        self._trained = self._zeros(2)
-        self._log({"train/loss": loss / samples, "lr": self._rates()})
-        self._stop_if_diverged()
+        self.log_metrics(self.training_metrics())
+        self.stop_if_diverged()
 
-    def _stop_if_diverged(self) -> None:
+    def training_metrics(self) -> dict[str, Tensor | float]:
+        loss, samples = self._trained
+        self._trained = self.new_sums(2)
+        return {"train/loss": loss / samples, "lr": self.learning_rate()}
+
+    def stop_if_diverged(self) -> None:
         self.diverged = not math.isfinite(self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0))
         self.trainer.should_stop |= self.diverged
 
-    def _log(self, metrics: dict[str, Tensor | float]) -> None:
-        """What `self.log_dict` would do for values that are final means already, without its 2 ms."""
+    def log_metrics(self, metrics: dict[str, Tensor | float]) -> None:
+        """Do what `self.log_dict` does with values that need no averaging, without its 2 ms."""
         exact = {name: float(value) for name, value in metrics.items()}
         self.metrics |= exact
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in exact.items()})
@@ -185,45 +216,46 @@ class Supervised(pl.LightningModule):
             logger.log_metrics(exact, self.trainer.global_step)
 
     def _summed(self, sums: Tensor) -> Tensor:
-        """The sums over all processes."""
+        """Add up the sums of all processes."""
         if self.trainer.world_size == 1:
             return sums
         return self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
 
     # --- evaluation
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor]) -> None:
+    def evaluate_batch(self, batch: tuple[Tensor, Tensor]) -> None:
         x, y = batch
-        if not len(y):  # the other processes have the last samples
+        # the other processes have the last samples
+        if not len(y):
             return
         output = self(x)
         self._evaluated[0] += self.loss(output, y).item() * len(y)
         self._evaluated[1] += math.nan if y.is_floating_point() else (self.loss.predict(output) == y).sum().item()
         self._evaluated[2] += len(y)
 
-    def _log_evaluation(self, stage: str) -> None:
+    def evaluation_metrics(self) -> dict[str, Tensor | float]:
         loss, correct, samples = self._summed(self._evaluated)
-        self._evaluated = self._zeros(3)
-        accuracy = {} if correct.isnan().any() else {f"{stage}/accuracy": correct / samples}
-        self._log({f"{stage}/loss": loss / samples, **accuracy})
+        self._evaluated = self.new_sums(3)
+        return {"loss": loss / samples, **({} if correct.isnan().any() else {"accuracy": correct / samples})}
 
     def validation_step(self, batch, batch_idx: int) -> None:
-        self._evaluate(batch)
+        self.evaluate_batch(batch)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_evaluation("val")
+        self.log_metrics({f"val/{name}": value for name, value in self.evaluation_metrics().items()})
 
     def test_step(self, batch, batch_idx: int) -> None:
-        self._evaluate(batch)
+        self.evaluate_batch(batch)
 
     def on_test_epoch_end(self) -> None:
-        self._log_evaluation("test")
+        self.log_metrics({f"test/{name}": value for name, value in self.evaluation_metrics().items()})
 
-    # --- checkpoints: what a run in the middle of an epoch needs besides Lightning's own
+    # --- checkpoints: what resuming in the middle of an epoch needs besides Lightning's own state
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["trained"] = self._trained
-        checkpoint["rng"] = torch.get_rng_state()  # dropout
+        # dropout draws from it
+        checkpoint["rng"] = torch.get_rng_state()
         if self.device.type == "cuda":
             checkpoint["rng_cuda"] = torch.cuda.get_rng_state(self.device)
 
