@@ -17,7 +17,7 @@ PARTS = ("data", "models", "losses", "inits", "optim", "schedules")
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, ()),
     **dict.fromkeys(PARTS, ()),
-    "allowed_values": (),
+    "allowed_values": ("optim",),
     "startup": ("allowed_values",),
     "pictures": (*PARTS,),
     "training": (*PARTS, "allowed_values", "startup"),
