@@ -17,7 +17,7 @@ PARTS = ("data", "models", "losses", "inits", "optim", "schedules")
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, ()),
     **dict.fromkeys(PARTS, ()),
-    "allowed_values": (),
+    "allowed_values": ("optim",),
     "sweeps": (),
     "startup": ("allowed_values", "sweeps"),
     "pictures": (*PARTS,),

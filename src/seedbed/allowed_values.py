@@ -1,7 +1,7 @@
-"""What a config's values may be, checked before anything heavy is imported.
+"""The table of allowed values, and the check of a config against it, before torch is imported.
 
-Structure (which keys, which choices) is Hydra's to check; kinds and ranges of values are checked here, in the words
-that the user typed.
+Hydra checks structure (which keys, which choices); kinds and ranges of values are checked here, in the words that the
+user typed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 
 from seedbed.config_values import leaves
 from seedbed.errors import ConfigError
+from seedbed.optim.numbers import key_of_momentum, momentum_of
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must satisfy, and how to say so."""
+    """A test of a value, and what it allows in words."""
 
     holds: Callable[[Any], bool]
     allowed: str
@@ -38,7 +39,7 @@ def integer(least: int) -> Rule:
 
 
 def number(least: float = -math.inf, most: float = math.inf) -> Rule:
-    """A finite number, least ≤ v ≤ most."""
+    """Allow finite numbers, least ≤ v ≤ most."""
     bounds = [f"≥ {least:g}"] * (least > -math.inf) + [f"≤ {most:g}"] * (most < math.inf)
     return Rule(lambda v: _is_number(v) and least <= v <= most, " ".join(["a number", " and ".join(bounds)]).strip())
 
@@ -178,9 +179,8 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def _check_schedule(schedule: Mapping[str, Any], optim: Mapping[str, Any]) -> None:
-    """What one value says of another: whether there is a momentum to drive, and that it stays below 1."""
-    given = "momentum" if "momentum" in optim else "betas[0]"
-    momentum = optim.get("momentum", next(iter(optim.get("betas", ())), 0.0))
+    """Raise ConfigError unless a driven momentum is there and stays below 1, and an exponential above 0."""
+    momentum = momentum_of(optim)
     curves = list(_curves(schedule))
     if not momentum and {drives for _, _, drives in curves} == {"momentum"}:
         key = next(key for key, _, _ in curves)
@@ -190,12 +190,12 @@ def _check_schedule(schedule: Mapping[str, Any], optim: Mapping[str, Any]) -> No
             raise ConfigError(f"{key}.end=0: must be > 0 for an exponential, which never gets to 0")
         for name in ("start", "end") if drives == "momentum" else ("momentum_low",):
             if (product := curve.get(name, 0.0) * momentum) >= 1:
-                what = f"times optim.{given}={momentum:g} it is {product:g}"
+                what = f"times optim.{key_of_momentum(optim)}={momentum:g} it is {product:g}"
                 raise ConfigError(f"{key}.{name}={curve[name]:g}: {what}, and a momentum must be < 1")
 
 
 def _curves(schedule: Mapping[str, Any], key: str = "schedule") -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """(key, node, "lr" or "momentum") of every curve; one_cycle drives both and counts as one of the lr."""
+    """Yield (key, node, "lr" or "momentum") of every curve; one_cycle drives both and counts as a curve of the lr."""
     if "phases" in schedule:
         for i, phase in enumerate(schedule["phases"]):
             if isinstance(phase, Mapping):

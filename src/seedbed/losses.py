@@ -1,7 +1,7 @@
 """A loss is an nn.Module: (output [B, K], target [B]) → scalar, that says how many outputs K it wants.
 
-It also says how a prediction is read from the output (`predict`) and what the network has to end in (`finish`), since
-both follow from the loss: nothing else in a config has to change with it.
+It also says how a prediction is read from the output (`predict`) and which last layer the network needs (`finish`):
+both follow from the loss, so that nothing else in a config has to change with it.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from torch import Tensor, nn
 
 
 class Loss(nn.Module):
-    """What every loss shares: K outputs for C classes, argmax as the prediction, no extra last layer."""
+    """A loss with an output for each class, argmax as the prediction and no extra last layer, unless overridden."""
 
     def finish(self, net: nn.Module) -> nn.Module:
-        """The network as this loss needs it."""
+        """Return the network with the last layer that this loss needs."""
         return net
 
     def num_outputs(self, num_classes: int | None) -> int:
-        """K for C classes; None: the targets are numbers, which is a ValueError for a loss that wants classes."""
+        """Return K for C classes, or for numbers as targets (None). Raises ValueError for targets it does not take."""
         if num_classes is None:
             raise ValueError(f"{type(self).__name__} needs classes, and this data's targets are numbers: mse, rmse, l1")
         return num_classes
 
     def predict(self, output: Tensor) -> Tensor:
-        """Predicted class of each row: [B, K] → [B]."""
+        """Return the predicted class of each row: [B, K] → [B]."""
         return output.argmax(1)
 
     def probabilities(self, output: Tensor) -> Tensor:
-        """What the output says of each class: [B, K] → [B, C] in 0–1."""
+        """Return the probability of each class: [B, K] → [B, C]."""
         return output.softmax(1)  # of log-probabilities: the probabilities
 
 
 class TargetLoss(Loss):
-    """A loss against numbers: the 0/1 target itself for two classes (K = 1), its one-hot row for more."""
+    """A loss against numbers: for two classes the 0/1 target itself (K = 1), for more its one-hot row."""
 
     threshold = 0.0  # an output above it means class 1, where K = 1
 
@@ -45,7 +45,7 @@ class TargetLoss(Loss):
         return (output[:, 0] > self.threshold).long() if output.shape[1] == 1 else output.argmax(1)
 
     def estimate(self, output: Tensor) -> Tensor:
-        """The output as the numbers in 0–1 that the loss compares with the target."""
+        """Return the output as numbers in 0–1, as the loss compares them with the target."""
         return output.sigmoid()
 
     def probabilities(self, output: Tensor) -> Tensor:
@@ -53,10 +53,10 @@ class TargetLoss(Loss):
         return torch.cat([1 - p, p], 1) if p.shape[1] == 1 else p
 
     def numbers(self, output: Tensor, target: Tensor) -> Tensor:
-        """Class indices, or numbers, [B] as numbers of the output's shape [B, K]."""
+        """Return targets [B], class indices or numbers, as numbers of the output's shape [B, K]."""
         if output.shape[1] == 1:
             return target.unsqueeze(1).to(output.dtype)
-        # a comparison and not F.one_hot, which asks the data for its largest value: no waiting for a GPU
+        # a comparison instead of F.one_hot, which looks for the largest value and so waits for a GPU
         return (target.unsqueeze(1) == torch.arange(output.shape[1], device=target.device)).to(output.dtype)
 
 
@@ -94,7 +94,7 @@ class MSE(ErrorLoss):
 
 
 class RMSE(MSE):
-    """Square root of the mean squared error; its gradient at no error is 0, where the root alone would give nan."""
+    """Square root of the mean squared error; at an error of 0 its gradient is 0, where the root's alone is nan."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         mse = super().forward(output, target)

@@ -15,6 +15,7 @@ MOVED = {
     "seedbed.gan.GAN": "seedbed.training.gan.GAN",
     "seedbed.lsuv.lsuv": "seedbed.inits.lsuv.lsuv",
     "seedbed.fixup.fixup": "seedbed.inits.fixup.fixup",
+    "seedbed.optim.BasicOptim": "seedbed.optim.basic.BasicOptim",
     **{
         f"seedbed.inits.{name}": f"seedbed.inits.schemes.{name}"
         for name in (

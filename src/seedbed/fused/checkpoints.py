@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from seedbed.fused.stack import Stack
+from seedbed.optim.stacked import stacked_kind
 from seedbed.training.checkpoints import Checkpoints, dump, save
 
 
@@ -107,8 +108,7 @@ def _optimizer_state(tensors: dict, i: int, optimizer: torch.optim.Optimizer, lr
         if key.startswith("optim."):
             _, index, name = key.split(".")
             state.setdefault(int(index), {})[name] = value[i].clone()
-    # Adam and RMSprop count their steps
-    if "betas" in optimizer.defaults or "alpha" in optimizer.defaults:
+    if stacked_kind(type(optimizer)).counts_steps:
         for index in range(len(optimizer.param_groups[0]["params"])):
             state.setdefault(index, {})["step"] = torch.tensor(float(steps))
     groups = optimizer.state_dict()["param_groups"]

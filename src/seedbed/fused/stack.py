@@ -13,9 +13,9 @@ from torch.func import vmap
 
 from seedbed.fused.halving import Halving, still_running
 from seedbed.fused.net import StackedNet
-from seedbed.fused.optim import stacked
-from seedbed.fused.stacked_optimizer import StackedOptimizer
 from seedbed.losses import Loss
+from seedbed.optim.stacked import stacked
+from seedbed.optim.stacked_optimizer import StackedOptimizer
 from seedbed.schedules import Schedule
 from seedbed.training.checkpoints import merit
 from seedbed.training.supervised import Supervised

@@ -20,9 +20,9 @@ from seedbed.fused.capacity import capacity
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
 from seedbed.fused.halving import Halving
-from seedbed.fused.optim import stacked
 from seedbed.fused.plan import StackPlan, order_of, plan, record, recorded, why_alone
 from seedbed.fused.stack import Stack
+from seedbed.optim.stacked import stacked
 from seedbed.sweeps.columns import read_columns
 from seedbed.sweeps.states import finished
 from seedbed.training.build import Parts, Unfit, build_data, build_trainer

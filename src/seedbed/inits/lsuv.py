@@ -1,4 +1,4 @@
-"""LSUV: an init, f(net, x, …) as in inits.py, that looks at data."""
+"""LSUV, an init that looks at data."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from seedbed.inits.schemes import layers, orthogonal
 
-PASSES = 10  # an affine layer is right after one; further ones mend what float32 rounds
-NOISE = 1e-6  # a std below this share of the mean is the rounding of a constant
+PASSES = 10  # an affine layer is right after one; further ones correct float32's rounding
+NOISE = 1e-6  # a std below this share of the mean is a constant's rounding
 
 
 @torch.no_grad()
 def lsuv(net: nn.Module, x: Tensor, tol: float = 1e-3) -> None:
     """Orthogonal weights, then each layer's output on x brought to mean 0 and std 1 (Mishkin & Matas 2015).
 
-    x: a batch [B, C, H, W] as the network will see it. Layers are reached in the order in which the forward pass calls
-    them: a hook scales the weight and shifts the bias until |std − 1| and |mean| are below tol, and hands the mended
-    output on. A layer without a bias keeps its mean, one whose output is constant its weight; one that is called
-    several times is mended at the first call.
+    x: a batch [B, C, H, W] as the network will see it. Layers are corrected in the order in which the forward pass
+    calls them: a hook scales the weight and shifts the bias until |std − 1| and |mean| are below tol, and passes the
+    corrected output on. A layer without a bias keeps its mean, a layer with constant output its weight; a layer that is
+    called several times is corrected at the first call.
     """
     if not any(True for _ in layers(net)):
         return
     orthogonal(net)
-    handles = [layer.register_forward_hook(_mend_once(tol)) for layer in layers(net)]
+    handles = [layer.register_forward_hook(_correct_once(tol)) for layer in layers(net)]
     like = next(net.parameters())
     try:
         with _as_in_training_without_dropout(net):
@@ -36,14 +36,14 @@ def lsuv(net: nn.Module, x: Tensor, tol: float = 1e-3) -> None:
             handle.remove()
 
 
-def _mend_once(tol: float):
-    met = False
+def _correct_once(tol: float):
+    called = False
 
     def hook(layer: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-        nonlocal met
-        if met:
+        nonlocal called
+        if called:
             return output
-        met = True
+        called = True
         for _ in range(PASSES):
             std, mean = torch.std_mean(output, correction=0)
             varies = std.isfinite() and std > NOISE * mean.abs()
@@ -62,7 +62,7 @@ def _mend_once(tol: float):
 
 @contextmanager
 def _as_in_training_without_dropout(net: nn.Module):
-    """BatchNorm normalises by the batch, as it will in training, and everything but the parameters is put back."""
+    """Let BatchNorm normalise by the batch, as in training; restore modes and buffers afterwards."""
     modes = [(m, m.training) for m in net.modules()]
     buffers = [(b, b.clone()) for b in net.buffers()]
     net.eval()

@@ -1,9 +1,4 @@
-"""An init is f(net, x, …): it overwrites the weights of every linear and convolutional layer in place.
-
-x [B, C, H, W] is a batch as the net will see it, for those that look at data. Biases become zero unless said
-otherwise. All draw from torch's global generator, which the run has seeded, layer by layer in the order of
-`net.modules()`.
-"""
+"""Inits that draw each layer's weights from a distribution scaled by the layer's fans."""
 
 from __future__ import annotations
 
@@ -15,7 +10,7 @@ from torch import Tensor, nn
 
 
 def layers(net: nn.Module) -> Iterator[nn.Module]:
-    """The layers that have a weight with a fan: [out, in] or [out, in, *receptive field]."""
+    """Yield the layers whose weight has fans: [out, in] or [out, in, *receptive field]."""
     return (m for m in net.modules() if isinstance(getattr(m, "weight", None), nn.Parameter) and m.weight.dim() > 1)
 
 
@@ -27,7 +22,7 @@ def _fill(net: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
 
 
 def default(net: nn.Module, x: Tensor | None = None) -> None:
-    """What PyTorch's layers do by themselves: kaiming_uniform with a = √5, biases uniform in ±1/√fan_in."""
+    """Keep PyTorch's own init: kaiming_uniform with a = √5, biases uniform in ±1/√fan_in."""
 
 
 def normal(net: nn.Module, x: Tensor | None = None, std: float = 1.0) -> None:
@@ -53,7 +48,7 @@ def kaiming_uniform(
 
 
 def fans(weight: Tensor) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight [out, in, *receptive field]: channels × the receptive field's size."""
+    """Return (fan_in, fan_out) of a weight [out, in, *receptive field]: channels × size of the receptive field."""
     field = math.prod(weight.shape[2:])
     return weight.shape[1] * field, weight.shape[0] * field
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def require_images(model: str, in_shape: Sequence[int]) -> None:
-    """ValueError where the data's inputs are no images."""
+    """Raise ValueError unless the data's inputs are images."""
     if len(in_shape) != 3:
         raise ValueError(f"{model} takes images, and an input of this data has the shape {tuple(in_shape)}")
 
@@ -29,9 +29,9 @@ def convnet(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
 
 
 class TightConv2d(nn.Conv2d):
-    """A convolution that, where it gives one pixel, multiplies only the part of its kernel that meets the image.
+    """A convolution that multiplies only the part of its kernel that meets the image, if its output is one pixel.
 
-    resnet18 sees digits as one pixel in its last blocks: eight of nine taps there would multiply the padding.
+    In resnet18's last blocks a digit is one pixel, and eight of nine taps would multiply the padding.
     """
 
     def forward(self, x: Tensor) -> Tensor:

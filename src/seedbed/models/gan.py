@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Brightness(nn.Module):
-    """Numbers to pixels of 0–1, as DCGAN's tanh gives them from −1 to 1."""
+    """tanh, as DCGAN ends in, scaled to pixels of 0–1."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (x.tanh() + 1) / 2
@@ -18,7 +18,7 @@ class Brightness(nn.Module):
 class Adversaries(nn.Module):
     """`critic` maps pictures [B, *in_shape] to [B, num_outputs]; `generator` noise [B, latent] to pixels of 0–1.
 
-    Called as a model, it is the critic.
+    Its forward pass is the critic's.
     """
 
     def __init__(self, critic: nn.Module, generator: nn.Module, latent: int):

@@ -19,9 +19,9 @@ def lenet(
     hidden: Sequence[int] = (256,),
     batch_norm: bool = False,
 ) -> nn.Module:
-    """Per entry of `channels`: convolution, 2×2 maximum pool, batch norm if wanted, ReLU; then an MLP.
+    """For each of `channels` a convolution, 2×2 max pool, batch norm if wanted and ReLU; then an MLP.
 
-    Raises ValueError where there are not as many kernel sizes as channels, or nothing is left of the image.
+    Raises ValueError unless there are as many kernel sizes as channels and a pixel is left of the image.
     Source: LeCun et al. (1998).
     """
     if len(channels) != len(kernel_sizes):
@@ -33,7 +33,7 @@ def lenet(
         blocks += [nn.Conv2d(c_in, c_out, kernel, bias=not batch_norm), nn.MaxPool2d(2)]
         if batch_norm:
             blocks.append(nn.BatchNorm2d(c_out))
-        blocks.append(nn.ReLU())  # ReLU and maximum commute: what follows the pool has a quarter of the pixels
+        blocks.append(nn.ReLU())  # ReLU and maximum commute: behind the pool it has a quarter of the pixels
         c_in, size = c_out, [(s - kernel + 1) // 2 for s in size]
     if min(size) < 1:
         raise ValueError(f"kernel_sizes={list(kernel_sizes)}: nothing is left of an image of {list(in_shape[1:])}")

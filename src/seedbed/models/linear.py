@@ -1,7 +1,4 @@
-"""A model is f(in_shape, num_outputs, …) → nn.Module that maps [B, *in_shape] to [B, num_outputs].
-
-One with a method `fit(batches)` is shown the whole training set once, before training.
-"""
+"""The linear model, with PyTorch's layer and with one from scratch."""
 
 from __future__ import annotations
 

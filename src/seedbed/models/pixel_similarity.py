@@ -1,4 +1,4 @@
-"""The baseline that learns nothing by gradient: which class's mean picture is nearest?"""
+"""A baseline that learns nothing by gradient: the class whose mean picture is nearest."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PixelSimilarity(nn.Module):
     """Scores classes by how near an image is to the mean of their training images (fastbook ch. 4).
 
     means: [C, *in_shape], zero until `fit`. distance: l1 (mean absolute difference) or l2 (root mean squared one).
-    Puts out minus the distances, [B, C]; for one output of two classes [B, 1], how much nearer class 1 is than class 0,
-    with a jump from 0 to 1 at equal distances: right for losses that decide at 0 and for those that decide at 0.5.
+    The output is minus the distances, [B, C]. With one output for two classes it is [B, 1]: how much nearer class 1 is
+    than class 0, plus 1 where it is nearer, so that thresholds of 0 and of 0.5 both decide right.
     """
 
     def __init__(self, in_shape: Sequence[int], num_outputs: int, distance: str = "l1"):

@@ -49,7 +49,7 @@ def timm(in_shape: Sequence[int], num_outputs: int, name: str, image_size: int |
 
 
 def _try(net: nn.Module, in_shape: Sequence[int], outputs: int, name: str, image_size: int | None, usual: int) -> None:
-    """One image through the network: ValueError where it does not come out as [1, outputs]."""
+    """Pass one image through the network; raise ValueError unless the output is [1, outputs]."""
     height, width = (image_size, image_size) if image_size else in_shape[1:]
     refusal = f"timm's {name} does not take images of {height}×{width} pixels (usual: model.image_size={usual})"
     try:

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from seedbed.losses import Loss
+from seedbed.optim.numbers import momentum_of, set_momentum
 from seedbed.schedules import Schedule
 from seedbed.training.memory import keep_freed_memory
 
@@ -176,10 +177,7 @@ class Supervised(pl.LightningModule):
         given = optimizer.defaults
         for group in optimizer.param_groups:
             group["lr"] = given["lr"] * lr
-            if "momentum" in given:
-                group["momentum"] = given["momentum"] * momentum
-            elif "betas" in given:
-                group["betas"] = (given["betas"][0] * momentum, given["betas"][1])
+            set_momentum(group, momentum_of(given) * momentum)
 
     def learning_rate(self) -> float:
         return self.optimizers().param_groups[0]["lr"]

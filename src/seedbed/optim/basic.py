@@ -1,12 +1,16 @@
-"""An optimiser is f(params, lr, …) → torch.optim.Optimizer. PyTorch's are used as they are; one is from scratch."""
+"""Gradient descent from scratch."""
 
 from __future__ import annotations
 
 import torch
 
+from seedbed.optim.stacked_sgd import StackedSGD
+
 
 class BasicOptim(torch.optim.Optimizer):
     """Gradient descent and nothing else: p −= lr · grad, bit-equal to `torch.optim.SGD` (fastbook ch. 4)."""
+
+    stacked = StackedSGD
 
     def __init__(self, params, lr: float):
         super().__init__(params, {"lr": lr})

@@ -1,7 +1,8 @@
-"""What the optimisers of a stack of M independent members share: a step in pieces, numbers that differ by member.
+"""The optimiser of a stack of M independent members: `torch.optim`'s arithmetic with one number per member.
 
-A stacked parameter is [M, *shape], a hyperparameter float64 [M]. Where all members agree on it, it is a float and
-costs what it costs torch.optim (nothing, if it is 0); else it is broadcast as [M, 1, …].
+Operations, their order and their roundings are those of torch.optim, so that in float32 on a CPU every member's bits
+are those of its solo run. A stacked parameter is [M, *shape], a hyperparameter float64 [M]. Where all members agree on
+it, it is a float and costs what it costs torch.optim (nothing, if it is 0); else it is broadcast as [M, 1, …].
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-# Elements updated at once. On a CPU they then stay in the cache and temporaries on malloc's heap: with temporaries of
-# the stack's size, in fresh pages at each step, Adam took 7 times as long. On a GPU it bounds their memory.
+# Elements updated at once. On a CPU they stay in the cache, and temporaries on malloc's heap: with temporaries of the
+# stack's size, in fresh pages at each step, Adam took 7 times as long. On a GPU this bounds the temporaries' memory.
 PIECE = {"cpu": 2**17, "cuda": 2**26}
 
 Number = float | Tensor  # equal for all members, or [M]
@@ -23,15 +24,18 @@ Number = float | Tensor  # equal for all members, or [M]
 class StackedOptimizer(torch.optim.Optimizer):
     """M members' optimisers in one: member i's numbers are numbers[name][i], a flag is common to all.
 
-    `defaults` stay what was given; the next step uses what `drive` made of lr and momentum. Numbers are in
-    `param_groups`, the rest in `state` under torch.optim's names, [M, *shape] but for the common `step`; so
-    `state_dict()` has everything. Raises ValueError where a parameter or number is not stacked M high.
+    `defaults` keep the numbers given; the next step uses what `drive` made of lr and momentum. Numbers are in
+    `param_groups`, the rest in `state` under torch.optim's names, [M, *shape] except the common `step`, so
+    `state_dict()` is complete. Raises ValueError for a parameter or number whose first dimension is not M.
+
+    A subclass names its `numbers` and `flags` and defines `_state_names`, `_coefficients` and `_update`.
     """
 
     numbers: ClassVar[tuple[str, ...]]
     flags: ClassVar[tuple[str, ...]] = ()
-    momentum: ClassVar[str] = "momentum"  # what a schedule of the momentum drives
-    corrects_bias: ClassVar[bool] = False  # coefficients depend on the number of the step
+    momentum: ClassVar[str] = "momentum"  # the number that a schedule of the momentum drives
+    counts_steps: ClassVar[bool] = False  # whether its state has a `step`
+    corrects_bias: ClassVar[bool] = False  # whether coefficients depend on the number of the step
 
     def __init__(self, params: Sequence[Tensor], numbers: dict[str, Tensor | bool]):
         super().__init__(params, numbers)
@@ -53,7 +57,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         group = self.param_groups[0]
         self._number = {name: shared(group[name]) for name in self.numbers} | {k: group[k] for k in self.flags}
         self._names = self._state_names()
-        self._seen = {"lr": group["lr"], self.momentum: group[self.momentum]}
+        self._seen = {name: group[name] for name in ("lr", self.momentum) if name in self.numbers}
         self._last: tuple[float | None, dict] | None = None  # step and its coefficients
         self._casts: dict[tuple, tuple[Tensor, Tensor]] = {}
 
@@ -63,7 +67,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         return self.param_groups[0]["lr"]
 
     def take(self, rows: Tensor) -> None:
-        """Go on with these members only, rows [m]; the parameters have been cut down already."""
+        """Keep only the members `rows` [m]; the parameters have been cut down already."""
         [group] = self.param_groups
         for name in self.numbers:
             self.defaults[name], group[name] = self.defaults[name][rows], group[name][rows]
@@ -72,11 +76,12 @@ class StackedOptimizer(torch.optim.Optimizer):
         self._reset()
 
     def drive(self, lr: Number, momentum: Number) -> None:
-        """Multiply what was given; multipliers are floats or float64 [M]."""
+        """Set lr and momentum, if any, to multiples of those given; a multiplier is a float or float64 [M]."""
         for name, multiplier in (("lr", lr), (self.momentum, momentum)):
-            self.param_groups[0][name] = self.defaults[name] * multiplier
+            if name in self.numbers:
+                self.param_groups[0][name] = self.defaults[name] * multiplier
 
-    # --- what makes a kind of optimiser
+    # --- defined by a subclass
 
     _state_names: Callable[[], tuple[str, ...]]
     _coefficients: Callable[..., dict[str, Number | bool]]  # (step from 1, **numbers, **flags), in float64
@@ -105,7 +110,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         return loss
 
     def _due(self) -> dict[float | None, list[Tensor]]:
-        """Parameters that have a gradient, by the number of the step that they make (None: it does not matter)."""
+        """Return the parameters that have a gradient, by the number of their step (None if it does not matter)."""
         due = defaultdict(list)
         for p in self.param_groups[0]["params"]:
             if p.grad is None:
@@ -128,7 +133,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         return self._last[1]
 
     def _like(self, p: Tensor, name: str, values: Tensor) -> Tensor:
-        """[M] → [M, 1, …] for p: cast from float64 once, for all parameters and for as long as `values` stay."""
+        """Return values [M] as [M, 1, …] for p, cast from float64 once for all parameters, until the values change."""
         key = name, p.dtype, p.device
         source, cast = self._casts.get(key, (None, None))
         if source is not values:
@@ -138,13 +143,18 @@ class StackedOptimizer(torch.optim.Optimizer):
 
 
 def shared(values: Tensor) -> Number:
-    """[M] → the number that all have, or itself where they differ."""
+    """Return the number that all members have, or `values` [M] itself if they differ."""
     first = values[0].item()
     return first if bool((values == first).all()) else values
 
 
+def used(number: Number) -> bool:
+    """Whether any member has it other than 0."""
+    return isinstance(number, Tensor) or number != 0
+
+
 def _pieces(rows: list[tuple[Tensor, ...]], size: int) -> Iterator[list[tuple[Tensor, ...]]]:
-    """Rows of tensors [M, …] → batches of rows of [m, …]: one update works on `size` elements of p, or on one row."""
+    """Cut rows of tensors [M, …] into batches of rows [m, …] with at most `size` elements of p, or of one row each."""
     if sum(row[0].numel() for row in rows) <= size:
         yield rows
         return

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seedbed.optim import BasicOptim
+from seedbed.optim.basic import BasicOptim
 
 
 def small_mlp():

@@ -13,9 +13,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seedbed.fused import stacked_optimizer
-from seedbed.fused.optim import StackedAdam, StackedSGD, stacked
-from seedbed.optim import BasicOptim
+from seedbed.optim import stacked_optimizer
+from seedbed.optim.basic import BasicOptim
+from seedbed.optim.stacked import stacked
+from seedbed.optim.stacked_adam import StackedAdam
+from seedbed.optim.stacked_sgd import StackedSGD
 
 EXACT = (platform.system(), platform.machine()) == ("Linux", "x86_64")
 BOUNDS = {
