@@ -45,6 +45,8 @@ if not torch.cuda.is_available():
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 Config = Mapping[str, Any]
+# keys of `trainer` that are not passed to Lightning's Trainer
+NOT_LIGHTNINGS = ("gradient_clip_val", "accumulate_grad_batches", "threads")
 CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)  # what calls parts; the last wraps the Trainer
 
 
@@ -189,7 +191,7 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> p
     """A Trainer that says and writes nothing but what `logger` and `callbacks` do."""
     with _mistakes_of_the_user("trainer: "):
         return instantiate(
-            {k: v for k, v in config["trainer"].items() if k not in ("gradient_clip_val", "accumulate_grad_batches")},
+            {k: v for k, v in config["trainer"].items() if k not in NOT_LIGHTNINGS},
             _convert_="all",
             logger=logger,
             callbacks=callbacks,
