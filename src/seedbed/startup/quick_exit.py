@@ -23,7 +23,7 @@ def exit_without_destruction() -> NoReturn:
     No object is destroyed. A gloo thread that frees a tensor while the interpreter shuts down aborts the process
     (pytorch issue 190489); here it cannot.
     """
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -84,8 +84,8 @@ def _executed(name: str) -> ModuleType:
     """Return the module, executed first if it is late."""
     module = sys.modules[name]
     if isinstance(module, Late):
-        module.__class__ = ModuleType
-        module.__loader__.exec_module(module)
+        module.__class__ = ModuleType  # type: ignore[assignment]
+        module.__spec__.loader.exec_module(module)
     return module
 
 
@@ -108,7 +108,7 @@ class _CompilerFinder(MetaPathFinder, Loader):
         _executed(COMPILER)
         # the package may have imported the submodule: it must not be executed twice
         self.module = sys.modules.pop(name, None)
-        return self.module and ModuleSpec(name, self)
+        return ModuleSpec(name, self) if self.module else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         self.spec = self.module.__spec__
