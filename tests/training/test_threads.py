@@ -4,7 +4,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from seedbed.training.run import train
+from seedbed.training.run import train_parts
 
 FOUND = 3  # threads that torch would use on this machine
 SEEN: list[int] = []  # threads while the parts are built, and while the run trains
@@ -39,13 +39,14 @@ def test_threads_of_a_run(composed, tmp_path, monkeypatch, override, omp, built,
     before = torch.get_num_threads()
     torch.set_num_threads(FOUND)
     try:
-        train(config, tmp_path, {})
+        train_parts(config, tmp_path, {})
         assert [built, trained, FOUND] == [*SEEN, torch.get_num_threads()]
     finally:
         torch.set_num_threads(before)
 
 
-def test_stack_of_small_networks_trains_with_one_thread_and_a_large_one_with_all(sweep, monkeypatch):
+def test_stack_of_small_networks_trains_with_one_thread_and_a_large_one_with_all(tmp_path, monkeypatch):
+    from seedbed.api import sweep
     from seedbed.fused.stack import Stack
 
     monkeypatch.delenv("OMP_NUM_THREADS")
@@ -60,9 +61,9 @@ def test_stack_of_small_networks_trains_with_one_thread_and_a_large_one_with_all
     torch.set_num_threads(FOUND)
     try:
         for model in ("linear", "mlp"):
-            sweep(
-                "fused", f"model={model}", "seed=range(0,8)", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"
-            )
+            limits = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+            folder = f"hydra.sweep.dir={tmp_path}/{model}"
+            sweep("hydra/launcher=fused", f"model={model}", "seed=range(0,8)", *limits, folder)
     finally:
         torch.set_num_threads(before)
     assert seen == [1, FOUND]
@@ -75,7 +76,7 @@ def test_bits_of_a_small_run_do_not_depend_on_the_cores(composed, tmp_path, monk
         for cores in (1, 4):
             torch.set_num_threads(cores)
             config, _ = composed("init=orthogonal", "data.normalize=standard", "trainer.max_epochs=1")
-            train(config, tmp_path / str(cores), {})
+            train_parts(config, tmp_path / str(cores), {})
             last = torch.load(tmp_path / str(cores) / "checkpoints/last.ckpt", weights_only=True)
             weights.append(last["state_dict"])
     finally:
