@@ -96,8 +96,8 @@ def fit_seconds(config: dict[str, Any], module: LightningModule, data: Lightning
     )
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = StackCheckpoints(folder) if members > 1 else Checkpoints(Path(folder) / "checkpoints")
-        logger = RunLogger(folder) if members == 1 else False
-        build_trainer(config, logger, [checkpoints, RunProgress(), clock]).fit(module, data)
+        logger = RunLogger(folder) if members == 1 else None
+        build_trainer(config, logger or False, [checkpoints, RunProgress(), clock]).fit(module, data)
         if logger:
             logger.close()
     return times[1] - times[0]

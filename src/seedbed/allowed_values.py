@@ -147,6 +147,7 @@ RULES: dict[str, Rule] = {
     "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),
     "trainer.gradient_clip_val": optional(POSITIVE),
     "trainer.accumulate_grad_batches": integer(1),
+    "trainer.threads": optional(integer(1)),
     "callbacks.early_stopping.monitor": one_of("val/accuracy", "val/loss", "train/loss"),
     "callbacks.early_stopping.mode": one_of("min", "max"),
     "callbacks.early_stopping.patience": integer(0),

@@ -16,7 +16,13 @@ SUPERVISED = "seedbed.training.supervised.Supervised"
 EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member, by these alone:
 STOPS_BY = {"_target_", "monitor", "mode", "patience", "min_delta"}
 TRAINER = {"_target_", "max_epochs", "accelerator", "devices", "strategy", "precision", "gradient_clip_val"}
-TRAINER |= {"accumulate_grad_batches", "limit_train_batches", "deterministic", "benchmark"}  # mean the same for a stack
+TRAINER |= {
+    "threads",
+    "accumulate_grad_batches",
+    "limit_train_batches",
+    "deterministic",
+    "benchmark",
+}  # mean the same for a stack
 
 
 @dataclass

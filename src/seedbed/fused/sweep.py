@@ -30,6 +30,7 @@ from seedbed.training.datamodule import DataModule
 from seedbed.training.hparams import hparams
 from seedbed.training.progress import RunProgress
 from seedbed.training.run import write_metrics
+from seedbed.training.threads import run_threads
 
 log = logging.getLogger(__name__)
 
@@ -182,18 +183,21 @@ class FusedSweep:
 
     def _train_piece(self, piece: StackPlan, data: DataModule) -> Iterator[tuple[int, dict[str, Any]]]:
         jobs = [self.jobs[n] for n in piece.jobs]
-        stack = self.parts.stack([job.config for job in jobs], piece.groups, data, self._halving(jobs[0].config))
-        data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
-        checkpoints = StackCheckpoints(self._folder(piece))
-        bar = RunProgress(f"training {len(jobs)} runs")
-        trainer = build_trainer(jobs[0].config, logger=False, callbacks=[checkpoints, bar])
-        start = time.perf_counter()
-        last = checkpoints.folder / "last.ckpt"
-        trainer.fit(stack, data, ckpt_path=last if last.exists() else None)
-        seconds = time.perf_counter() - start
-        stack.use_final()
-        if data.splits.test is not None:
-            trainer.test(stack, data, verbose=False)
+        config = jobs[0].config
+        with run_threads(config) as choose_threads:
+            stack = self.parts.stack([job.config for job in jobs], piece.groups, data, self._halving(config))
+            choose_threads((weights[0] for weights in stack.net.stacked), len(jobs))
+            data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
+            checkpoints = StackCheckpoints(self._folder(piece))
+            bar = RunProgress(f"training {len(jobs)} runs")
+            trainer = build_trainer(config, logger=False, callbacks=[checkpoints, bar])
+            start = time.perf_counter()
+            last = checkpoints.folder / "last.ckpt"
+            trainer.fit(stack, data, ckpt_path=last if last.exists() else None)
+            seconds = time.perf_counter() - start
+            stack.use_final()
+            if data.splits.test is not None:
+                trainer.test(stack, data, verbose=False)
         most = len(jobs) * len(stack.history)
         saved = f": {stack.epochs_trained:,} of {most:,} epochs" if stack.epochs_trained < most else ""
         log.info("trained %d runs in %.1f s%s", len(jobs), seconds, saved)

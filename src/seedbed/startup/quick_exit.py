@@ -1,4 +1,4 @@
-"""End a process in which torch was imported without the third of a second that Python takes to take it apart."""
+"""End a process without the time that Python takes to destroy torch's objects."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import sys
 import threading
 from typing import NoReturn
 
+from seedbed.startup import PLAIN
 
-def quick_exit() -> NoReturn:
-    """What Python does first when it exits, and then the end: threads joined, exit functions called, output flushed.
 
-    Exit status 0. Nothing is destroyed, which also spares what may go wrong then: a thread of torch's that lets go of a
-    tensor while the interpreter shuts down aborts the process (gloo's do; pytorch issue 190489).
+def quick_exit() -> None:
+    """End the process with status 0; with SEEDBED_PLAIN=1, return and let Python end it."""
+    if not PLAIN:
+        exit_without_destruction()
+
+
+def exit_without_destruction() -> NoReturn:
+    """Join the threads, call the exit functions and flush the output as Python does, then end with status 0.
+
+    No object is destroyed. A gloo thread that frees a tensor while the interpreter shuts down aborts the process
+    (pytorch issue 190489); here it cannot.
     """
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,10 +1,9 @@
 """Import torch and Lightning in a third of the time.
 
-Of what `import lightning` brings along, a run uses next to nothing: torch's compiler, whose class Lightning knows to
-tell compiled modules from others and whose `disable` and `graph_break` torch's optimisers call; torchmetrics, whose
-hundred metrics bring torchvision, scipy and the compiler again, and whose plots matplotlib; a counter of operations,
-which brings triton. Until something else of theirs is asked for, a `Late` module with these few names stands in the
-place of each.
+`import lightning` imports much that a run never uses: torch's compiler, because Lightning tells compiled modules from
+others and torch's optimisers call its `disable` and `graph_break`; and torchmetrics, whose hundred metrics import
+torchvision, scipy and the compiler again, and whose plots import matplotlib. A `Late` module takes the place of each.
+It has the few names that are needed, and executes the real module when any other is asked for.
 """
 
 from __future__ import annotations
@@ -13,62 +12,60 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-COMPILER = "torch._dynamo"
+from seedbed.startup import PLAIN
+
+COMPILER, METRICS, PLOTS = "torch._dynamo", "torchmetrics", "torchmetrics.utilities.plot"
 
 
 def import_torch() -> None:
-    """What every run needs and --help, --cfg and completion do without: imported with the garbage collector off.
+    """Import torch and Lightning with `Late` modules, unless torch is imported already or SEEDBED_PLAIN=1.
 
-    Imports make objects, not garbage, and neither is there any among torch's when Python exits.
+    The garbage collector is off meanwhile, and never looks at what torch made: imports make objects, not garbage.
     """
-    if "torch" in sys.modules:
+    if PLAIN or "torch" in sys.modules:
         return
     gc.disable()
     import torch  # noqa: F401
 
     gc.freeze()
     Late(COMPILER, OptimizedModule=lambda: _OptimizedModule, disable=lambda: _disable, graph_break=lambda: _graph_break)
-    sys.meta_path.insert(0, _Submodules())
-    Late("torch.utils.flop_counter", called=["FlopCounterMode"])
+    sys.meta_path.insert(0, _CompilerFinder())
     Late(
-        "torchmetrics",
+        METRICS,
         __version__=lambda: import_module("torchmetrics.__about__").__version__,
         Metric=lambda: _torchmetrics("metric").Metric,
         MetricCollection=lambda: _torchmetrics("collections").MetricCollection,
         _logger=lambda: logging.getLogger("torchmetrics"),
     )
-    Late(
-        "torchmetrics.utilities.plot",
-        called=["plot_single_or_multi_val"],
-        _AX_TYPE=lambda: object,  # as it has them itself where there is no matplotlib
-        _PLOT_OUT_TYPE=lambda: object,
-    )
+    # the two types are what the module itself has where matplotlib is not installed
+    Late(PLOTS, plot_single_or_multi_val=lambda: _plot, _AX_TYPE=lambda: object, _PLOT_OUT_TYPE=lambda: object)
     import lightning.pytorch  # noqa: F401
 
     gc.enable()
 
 
 class Late(ModuleType):
-    """A module that is executed when a name is asked for that is none of `early`, or when one of `called` is called."""
+    """A module that is executed when it is asked for a name that is not in `early` (name → function of its value)."""
 
-    def __init__(self, name: str, called: Sequence[str] = (), **early: Callable[[], Any]):
+    def __init__(self, name: str, **early: Callable[[], Any]):
         super().__init__(name)
         root, *rest = name.split(".")
         folders = [os.path.join(path, *rest[:-1]) for path in sys.modules[root].__path__] if rest else None
-        self.__spec__ = PathFinder.find_spec(name, folders)  # unlike importlib.util.find_spec, imports no parent
+        # importlib.util.find_spec would import the parents
+        self.__spec__ = PathFinder.find_spec(name, folders)
         self.__loader__, self.__file__ = self.__spec__.loader, self.__spec__.origin
         self.__package__ = self.__spec__.parent
         if self.__spec__.submodule_search_locations:
             self.__path__ = self.__spec__.submodule_search_locations
-        self._early = early | {name: partial(partial, _call, self, name) for name in called}
+        self._early = early
         sys.modules[name] = self
 
     def __getattr__(self, name: str) -> Any:
@@ -76,38 +73,42 @@ class Late(ModuleType):
             return self._early[name]()
         if name.startswith("__"):
             raise AttributeError(name)
-        self.execute()
-        return getattr(self, name)
-
-    def execute(self) -> None:
-        self.__class__ = ModuleType
-        self.__loader__.exec_module(self)
-
-
-def _call(module: ModuleType, name: str, /, *args: Any, **kwargs: Any) -> Any:
-    if isinstance(module, Late):
-        module.execute()
-    return getattr(module, name)(*args, **kwargs)
-
-
-def _torchmetrics(submodule: str) -> ModuleType:
-    import_module("torchmetrics.utilities")  # the right end of a circle of imports
-    return import_module(f"torchmetrics.{submodule}")
+        return getattr(_executed(self.__name__), name)
 
 
 def _is_late(name: str) -> bool:
     return isinstance(sys.modules[name], Late)
 
 
-class _Submodules(MetaPathFinder, Loader):
+def _executed(name: str) -> ModuleType:
+    """Return the module, executed first if it is late."""
+    module = sys.modules[name]
+    if isinstance(module, Late):
+        module.__class__ = ModuleType  # type: ignore[assignment]
+        module.__spec__.loader.exec_module(module)
+    return module
+
+
+def _torchmetrics(submodule: str) -> ModuleType:
+    # torchmetrics' modules import each other in a circle, which has to be entered here
+    import_module("torchmetrics.utilities")
+    return import_module(f"torchmetrics.{submodule}")
+
+
+def _plot(*args: Any, **kwargs: Any) -> Any:
+    return _executed(PLOTS).plot_single_or_multi_val(*args, **kwargs)
+
+
+class _CompilerFinder(MetaPathFinder, Loader):
     """Executes the compiler's package before the first of its submodules is imported."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if not name.startswith(f"{COMPILER}.") or not _is_late(COMPILER):
             return None
-        sys.modules[COMPILER].execute()
-        self.module = sys.modules.pop(name, None)  # by now it has been executed itself, which is not to happen twice
-        return self.module and ModuleSpec(name, self)
+        _executed(COMPILER)
+        # the package may have imported the submodule: it must not be executed twice
+        self.module = sys.modules.pop(name, None)
+        return ModuleSpec(name, self) if self.module else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         self.spec = self.module.__spec__
@@ -123,11 +124,11 @@ class _AsksCompiler(type):
 
 
 class _OptimizedModule(metaclass=_AsksCompiler):
-    """To isinstance what the compiler's class of that name is; nothing is one before it is there."""
+    """Stands for the compiler's class of that name in `isinstance`: without the compiler, nothing is compiled."""
 
 
 def _disable(function: Callable, recursive: bool = True, **options: Any) -> Callable:
-    """Before the compiler is there, there is nothing to keep a function from."""
+    """Return a function that the compiler leaves alone, once there is one."""
     disabled = None
 
     @wraps(function)
@@ -142,4 +143,4 @@ def _disable(function: Callable, recursive: bool = True, **options: Any) -> Call
 
 
 def _graph_break(message: str = "") -> None:
-    """Nothing to break."""
+    """Do nothing: without a compiler there is no graph."""

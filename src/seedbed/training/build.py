@@ -45,6 +45,8 @@ if not torch.cuda.is_available():
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 Config = Mapping[str, Any]
+# keys of `trainer` that are not passed to Lightning's Trainer
+NOT_LIGHTNINGS = ("gradient_clip_val", "accumulate_grad_batches", "threads")
 # files whose lines call a part; the last one wraps Lightning's Trainer
 CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)
 
@@ -193,7 +195,7 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> p
     """Build a Trainer that prints and writes nothing besides what `logger` and `callbacks` do."""
     with _mistakes_of_the_user("trainer: "):
         return instantiate(
-            {k: v for k, v in config["trainer"].items() if k not in ("gradient_clip_val", "accumulate_grad_batches")},
+            {k: v for k, v in config["trainer"].items() if k not in NOT_LIGHTNINGS},
             _convert_="all",
             logger=logger,
             callbacks=callbacks,

@@ -1,9 +1,8 @@
-"""One run on several devices: a process for each, all alike, that train one model together (DDP).
+"""One run on several devices: one process per device, all training the same model together (DDP).
 
-Lightning's own ways of starting them suit neither a sweep nor a config: `ddp` executes the command line again, which of
-a sweep would begin the sweep again, and `ddp_spawn` pickles the parts and leaves the module's results behind. Here each
-process builds the parts from the config, as a single one does, and finds itself in the environment that Lightning
-expects of a cluster.
+Lightning has two ways to start them. `ddp` executes the command line again in each process: in a sweep that would start
+the sweep again. `ddp_spawn` pickles the model and the data, and loses what the module has recorded. Here each process
+builds its parts from the config, as a run on one device does, and Lightning sees the environment of a cluster.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from threading import Thread
 from typing import Any
 
 from seedbed.errors import ConfigError
-from seedbed.startup.quick_exit import quick_exit
+from seedbed.startup.quick_exit import exit_without_destruction
 
 Config = Mapping[str, Any]
 
 
 def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
-    """train(config, *rest) in a process for each device that the config asks for; returns what it does on rank 0.
+    """Call train(config, *rest) in one process per device and return the result of rank 0.
 
-    In this process if that is one. Raises ConfigError where one of them does, RuntimeError where one fails otherwise:
-    the others are ended then, as they are when this process dies.
+    A single device is used from this process. A ConfigError of one process is raised here; any other failure becomes a
+    RuntimeError. When one process fails or this one dies, the others end.
     """
     count = _devices(config)
     if count == 1:
@@ -53,7 +52,7 @@ def _devices(config: Config) -> int:
 
 
 def _for_strategy(config: Config, strategy: str) -> dict[str, Any]:
-    """The same with another strategy, and with these processes even where Lightning would see those of a cluster."""
+    """Return the config with the strategy set and, for DDP, with these processes even on a cluster's node."""
     trainer = {**config["trainer"], "strategy": strategy}
     if strategy == "ddp":
         trainer["plugins"] = {"_target_": "lightning.fabric.plugins.environments.LightningEnvironment"}
@@ -61,10 +60,11 @@ def _for_strategy(config: Config, strategy: str) -> dict[str, Any]:
 
 
 def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], config: Config, rest: tuple) -> None:
-    """The life of one process."""
-    # torch asks for a SIGINT at the parent's death, which a command started in the background ignores
+    """Train in one of the processes; rank 0 sends back the result."""
+    # torch sends a SIGINT when the parent dies; a command that was started in the background ignores it
     Thread(target=_end_with_parent, daemon=True).start()
-    os.environ |= {**place, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}  # before Lightning is imported, which asks
+    # Lightning reads these when it is imported
+    os.environ |= {**place, "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
@@ -76,7 +76,7 @@ def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], 
         raise
     if rank == 0:
         answers.put(result)
-    quick_exit()  # else a thread of gloo may abort it
+    exit_without_destruction()
 
 
 def _end_with_parent() -> None:

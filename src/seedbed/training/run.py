@@ -24,17 +24,20 @@ from seedbed.training.datamodule import DataModule
 from seedbed.training.logger import RunLogger
 from seedbed.training.progress import RunProgress
 from seedbed.training.supervised import Supervised
+from seedbed.training.threads import run_threads
 
 log = logging.getLogger(__name__)
 
 
 def train_parts(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]) -> dict[str, Any]:
-    """Build the parts of a config and fit them. Each of several processes does this; the first one writes files."""
-    data = build_data(config)
-    module = Parts().module(config, data)
-    callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
-    trainer = build_trainer(config, RunLogger(folder), callbacks)
-    return fit(trainer, module, data, hparams, config["ckpt_path"])
+    """Build the parts of a config and fit them; of several processes, each does this, and the first writes."""
+    with run_threads(config) as choose_threads:
+        data = build_data(config)
+        module = Parts().module(config, data)
+        choose_threads(module.parameters())
+        callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
+        trainer = build_trainer(config, RunLogger(folder), callbacks)
+        return fit(trainer, module, data, hparams, config["ckpt_path"])
 
 
 def fit(
