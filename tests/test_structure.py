@@ -12,7 +12,7 @@ LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_ut
 TORCH = {"torch", "torchvision", "timm", "torchmetrics"}
 
 # folder or file of src/seedbed → those that it may import besides itself and FOUNDATION
-FOUNDATION = ("errors", "files", "moved", "statistics", "tables")
+FOUNDATION = ("colours", "errors", "event_files", "files", "history", "metrics", "moved", "statistics", "tables")
 PARTS = ("data", "models", "losses", "inits", "optim", "schedules")
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, ()),

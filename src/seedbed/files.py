@@ -1,0 +1,34 @@
+"""Write files whole: a reader finds the old content or the new, never a part of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path, fsync: bool = False) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; it takes the place of `path` when the block ends without an error.
+
+    Several processes may replace one file at once: the last to finish wins. fsync: the content is on the disk before
+    the name is, so that it outlives a power failure, too.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        yield temporary
+        if fsync:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: str | Path, content: str | bytes, fsync: bool = False) -> None:
+    """Write text (UTF-8, its line ends kept) or bytes to `path`, whole or not at all."""
+    with replacing(path, fsync) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
