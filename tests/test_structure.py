@@ -12,7 +12,18 @@ LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric", "lightning_ut
 TORCH = {"torch", "torchvision", "timm", "torchmetrics"}
 
 # folder or file of src/seedbed → those that it may import besides itself and FOUNDATION
-FOUNDATION = ("config_values", "errors", "files", "moved", "statistics", "tables")
+FOUNDATION = [
+    "colours",
+    "config_values",
+    "errors",
+    "event_files",
+    "files",
+    "history",
+    "metrics",
+    "moved",
+    "statistics",
+    "tables",
+]  # know no folder
 PARTS = ("data", "models", "losses", "inits", "optim", "schedules")
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, ()),

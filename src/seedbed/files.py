@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write files whole: a reader finds the old content or the new, never a part of it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what was written there takes the place of `path` at the end.
+def replacing(path: str | Path, fsync: bool = False) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; it takes the place of `path` when the block ends without an error.
 
-    A process killed meanwhile leaves the old file as it was. After an error the temporary file is removed.
+    Several processes may replace one file at once: the last to finish wins. fsync: the content is on the disk before
+    the name is, so that it outlives a power failure, too.
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         yield temporary
+        if fsync:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_whole(path: str | Path, content: str | bytes) -> None:
-    """Write text (UTF-8, line ends as they are) or bytes."""
-    with replacing(path) as temporary:
+def write_whole(path: str | Path, content: str | bytes, fsync: bool = False) -> None:
+    """Write text (UTF-8, its line ends kept) or bytes to `path`, whole or not at all."""
+    with replacing(path, fsync) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)

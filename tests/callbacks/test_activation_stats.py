@@ -18,11 +18,11 @@ from seedbed.callbacks.layer_stats import (
     COLUMNS,
     SAMPLE,
     LayerStats,
-    Values,
     gradient_summary,
     octave_edges,
     sample,
     summary,
+    to_values,
     watched,
 )
 from seedbed.models.convnet import resnet18
@@ -183,7 +183,7 @@ def test_sample_of_a_large_layer_is_spread_over_images_channels_and_pixels(layou
 
 @pytest.mark.parametrize("x", GRADIENTS.values(), ids=GRADIENTS)
 def test_gradient_histogram_is_numpys_between_the_same_edges(x):
-    values = Values.of(gradient_summary(x)[None], octave_edges)
+    values = to_values(gradient_summary(x)[None], octave_edges)
     x, largest = x.float().numpy(), np.abs(x.float().numpy()).max()
     edges = values.edges[0]
     assert (np.diff(edges) > 0).all() and edges[BINS // 2] == 0
@@ -198,7 +198,7 @@ def test_gradient_histogram_is_numpys_between_the_same_edges(x):
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_gradients_that_are_not_finite_have_no_share_near_zero_and_no_edges(bad):
-    values = Values.of(gradient_summary(torch.tensor([1.0, bad, 2.0]))[None], octave_edges)
+    values = to_values(gradient_summary(torch.tensor([1.0, bad, 2.0]))[None], octave_edges)
     assert np.isnan(values.near_zero).all() and np.isnan(values.edges).all() and not np.isfinite(values.mean).any()
 
 

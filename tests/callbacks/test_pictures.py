@@ -10,7 +10,7 @@ from torchmetrics.functional import confusion_matrix
 
 from seedbed.callbacks.pictures import Pictures, evaluated
 from seedbed.models.linear import linear
-from seedbed.pictures.confusion import confusion, counted
+from seedbed.pictures.confusion import confusion, count_pairs
 from seedbed.pictures.digits import class_means, grid, samples, worst_mistakes
 from seedbed.pictures.schedule import schedule
 from seedbed.pictures.weights import first_weights
@@ -103,22 +103,22 @@ def test_confusion_equals_torchmetrics():
     generator = torch.Generator().manual_seed(0)
     target, predicted = torch.randint(7, (2, 500), generator=generator)
     counts = confusion_matrix(predicted, target, task="multiclass", num_classes=7).numpy()
-    assert np.array_equal(counted(target, predicted, 7), counts)
+    assert np.array_equal(count_pairs(target, predicted, 7), counts)
     figure = confusion(target, predicted, list("abcdefg"))
     assert texts(figure) == [str(n or "·") for n in counts.flatten()]
     assert f"{(target != predicted).sum()} wrong" in figure.axes[0].get_title()
 
 
-def test_worst_mistakes_are_in_order_of_loss_and_say_what_was_said():
+def test_worst_mistakes_are_in_order_of_loss_with_their_predictions():
     images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 1, 28, 28) * 50
     target, predicted = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([0, 0, 1, 1, 0])
     losses = torch.tensor([9.0, 0.5, 9.0, 2.0, 1.0])
     p = torch.tensor([[1, 0], [0.6, 0.4], [0, 1], [0.1, 0.9], [0.7, 0.3]])
     figure = worst_mistakes(images, target, losses, p, predicted, ["7", "3"])
     assert texts(figure) == [
-        "true 7, said 3\np = 0.9000\nloss 2.000",
-        "true 3, said 7\np = 0.7000\nloss 1.000",
-        "true 3, said 7\np = 0.6000\nloss 0.500",
+        "true 7, pred. 3\np = 0.9000\nloss 2.000",
+        "true 3, pred. 7\np = 0.7000\nloss 1.000",
+        "true 3, pred. 7\np = 0.6000\nloss 0.500",
     ]
     shown = canvas(figure)
     assert [v for v in dict.fromkeys(shown[-14]) if not np.isnan(v)] == [150, 200, 50]  # pictures 3, 4 and 1

@@ -19,6 +19,7 @@ def write_curves():
 
 
 def _write_curves(folder, curves, name="events.out.tfevents.1.host"):
+    folder.mkdir(exist_ok=True)
     with open(folder / name, "wb") as file:
         writer = RecordWriter(file)
         writer.write(Event(file_version="brain.Event:2").SerializeToString())

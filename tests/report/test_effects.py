@@ -4,8 +4,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from seedbed.report.effects import complete_block, effect, holm, intervals, paired_p, pairs, two_sided_p
-from seedbed.statistics import interval
+from seedbed.report.effects import complete_block, effect, pairs
+from seedbed.statistics import holm, interval, intervals, paired_p, two_sided_p
 
 NAN = np.nan
 

@@ -21,7 +21,7 @@ def job(number, accuracy, **values):
         ([1, 2, 4, 8, 16, 32], "log"),
         ([16, 32, 64], "linear"),
         ([0.8, 0.9, 0.95, 0.99], "linear"),
-        ([0, 1e-4, 1e-2], "words"),
+        ([0, 1e-4, 1e-2], "names"),
         ([0, 0.25, 0.5], "linear"),
         ([-1, 0, 1], "linear"),
     ],
@@ -37,7 +37,7 @@ def test_axes_are_the_swept_keys_without_seeds_and_numbers_are_in_order():
     ]
     grid = Grid(jobs, "val/accuracy")
     assert [(axis.key, axis.names, axis.scale) for axis in grid.axes] == [
-        ("model", ["mlp", "linear"], "words"),
+        ("model", ["mlp", "linear"], "names"),
         ("optim.lr", ["0.1", "1"], "log"),
     ]
     assert (grid.seed_keys, grid.seed_names) == (["seed"], ["0", "1"])
@@ -46,8 +46,8 @@ def test_axes_are_the_swept_keys_without_seeds_and_numbers_are_in_order():
 def test_booleans_and_lists_are_words_and_a_missing_value_is_named():
     jobs = [job(0, 0.1, a=True, b="[30]"), job(1, 0.2, a=False, b="[30,30]"), job(2, 0.3, a=None)]
     a, b = Grid(jobs, "val/accuracy").axes
-    assert (a.names, a.scale) == (["true", "false", "null"], "words")
-    assert (b.names, b.scale) == (["[30]", "[30,30]", "(none)"], "words")
+    assert (a.names, a.scale) == (["true", "false", "null"], "names")
+    assert (b.names, b.scale) == (["[30]", "[30,30]", "(none)"], "names")
 
 
 def test_range_values_are_named_as_one_would_write_them():

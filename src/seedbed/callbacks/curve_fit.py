@@ -1,4 +1,4 @@
-"""The fit of a function of one number, drawn as training goes on."""
+"""Draw the fit of a function of one number during training."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from seedbed.pictures.publish import publish
 
 
 class CurveFit(pl.Callback):
-    """`curve_fit`, a picture drawn again and again as training goes on, and at the end `curve_fit_steps`, all of them.
+    """Draws `curve_fit`, one picture that is replaced as training goes on, and at the end all in `curve_fit_steps`.
 
-    pictures: how many besides that of the beginning, evenly spread; one an epoch where there are fewer epochs. The last
-    fit is drawn in any case.
+    pictures: number of fits after the untrained one, evenly spaced, at most one an epoch. The last fit is always drawn.
     Raises ConfigError where the data is no function of one number.
     """
 
@@ -41,7 +40,7 @@ class CurveFit(pl.Callback):
             self._draw(trainer, module)
 
     def on_train_end(self, trainer, module) -> None:
-        if self.fits[-1].step < trainer.global_step:  # stopped early, or a last interval that is shorter
+        if self.fits[-1].step < trainer.global_step:  # stopped early, or the last interval is shorter
             self._draw(trainer, module)
         publish(trainer, "curve_fit_steps", curve_fit(self.points, self.axes, self.x, self.fits))
 

@@ -1,4 +1,4 @@
-"""What a GAN's generator makes of the same noise, as training goes on."""
+"""Draw what a GAN's generator makes of the same noise during training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import lightning.pytorch as pl
 import torch
 
+from seedbed.colours import DIGITS
 from seedbed.errors import ConfigError
 from seedbed.pictures.publish import publish
 from seedbed.training.gan import GAN, noise
@@ -14,11 +15,11 @@ from seedbed.training.gan import GAN, noise
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIDE = 8  # pictures a row and rows
+SIDE = 8  # pictures in a row, and rows
 
 
 class Generated(pl.Callback):
-    """A grid of 8 × 8 generated pictures after each `every` epochs and the last. Raises ConfigError without a GAN."""
+    """Draws 8 × 8 generated pictures after each `every` epochs and after the last. Raises ConfigError without a GAN."""
 
     def __init__(self, every: int = 2):
         self.every = every
@@ -41,10 +42,11 @@ def grid(module: GAN, epochs: int) -> Figure:
     module.generator.eval()
     pixels = module.generator(noise(SIDE * SIDE, module.latent).to(module.device)).float().cpu()  # [N, C, H, W]
     module.generator.train(was_training)
-    rows = pixels.unflatten(0, (SIDE, SIDE)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [8·H, 8·W, C]
+    canvas = pixels.unflatten(0, (SIDE, SIDE)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [8·H, 8·W, C]
     figure = Figure(figsize=(5, 5.4), dpi=100, layout="constrained")
     ax = figure.subplots()
-    ax.imshow(rows if rows.shape[2] == 3 else rows.mean(2), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    canvas = canvas if canvas.shape[2] == 3 else canvas.mean(2)
+    ax.imshow(canvas, cmap=DIGITS, vmin=0, vmax=1, interpolation="nearest")
     ax.set_axis_off()
     ax.set_title(f"generated after epoch {epochs}, from the same noise each time", fontsize=11)
     return figure

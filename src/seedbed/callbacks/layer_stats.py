@@ -1,10 +1,9 @@
-"""What the layers of a network give, and what gradients come back to them, looked at every few training steps."""
+"""Record the activations of a network's layers, and the gradients of the loss by them, every few training steps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,70 +11,36 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.inits.schemes import layers
+from seedbed.pictures.layer_series import GRADIENT_NEAR_ZERO, NEAR_ZERO, Series, Values
 
 BINS = 100
-SAMPLE = 2**16  # values of a layer that are looked at, spread over all of a step
-NEAR_ZERO = 0.05  # fastai's: a unit with |activation| below it is near zero
-GRADIENT_NEAR_ZERO = 1e-3  # a gradient of at most this share of the largest |gradient| of its layer and step
+SAMPLE = 2**16  # values of a layer and step that are looked at; of more, an even selection
 OCTAVES = 25  # of |gradient| that a histogram tells apart, from the largest down to 3e-8 of it
-BIN = 2 * OCTAVES * 2**23 // BINS  # a bin in units of float32's last place, of which an octave has 2²³: half an octave
+BIN = 2 * OCTAVES * 2**23 // BINS  # half an octave in units of float32's last place; an octave has 2²³
 SMALLEST = 1e-30  # of largest gradients: its last bin has to be a normal float32
 COLUMNS = ("mean", "std", "near_zero", "low", "high")
 
-
-@dataclass
-class Values:
-    """Of T steps, as arrays of float64: mean, std, near_zero (a share), low, high [T]; counts [T, BINS] between
-    edges [T, BINS + 1]. A step with values that are not finite has no near_zero and no edges (nan), one of which
-    nothing is known nan everywhere.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    near_zero: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    counts: np.ndarray
-    edges: np.ndarray
-
-    @classmethod
-    def of(cls, rows: Tensor, edges: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Values:
-        """From the summaries [T, len(COLUMNS) + BINS] of T steps."""
-        rows = rows.cpu().double().numpy()
-        columns = dict(zip(COLUMNS, rows.T, strict=False))
-        finite = np.isfinite(columns["low"]) & np.isfinite(columns["high"])
-        columns["near_zero"] = np.where(finite, columns["near_zero"], np.nan)
-        low, high = (np.where(finite, columns[c], np.nan) for c in ("low", "high"))
-        return cls(**columns, counts=rows[:, len(COLUMNS) :], edges=edges(low, high))
-
-
-@dataclass
-class Series:
-    """One layer at the recorded steps [T] (int): its activations, and the gradients of the loss by them."""
-
-    steps: np.ndarray
-    activations: Values
-    gradients: Values
+Edges = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (low [T], high [T]) → [T, BINS + 1]
 
 
 def watched(net: nn.Module) -> dict[str, nn.Module]:
-    """name → layer: what has a weight matrix or kernel, and the activations; not normalisation, pooling or softmax."""
+    """Return name → layer: every weight matrix, kernel and activation; no normalisation, pooling or softmax."""
     weighted = set(layers(net))
 
-    def matters(module: nn.Module) -> bool:
+    def is_watched(module: nn.Module) -> bool:
         activates = type(module).__module__ == nn.ReLU.__module__ and not isinstance(module, nn.Softmax | nn.LogSoftmax)
         return module in weighted or (activates and not list(module.children()))
 
-    named = {f"{name}.{type(m).__name__}".lstrip("."): m for name, m in net.named_modules() if matters(m)}
-    return named
+    return {f"{name}.{type(m).__name__}".lstrip("."): m for name, m in net.named_modules() if is_watched(m)}
 
 
 class LayerStats:
-    """Listens to `net` from its next training forward on, which is step `step`; records steps divisible by `every`.
+    """Listens to `net` and records the training steps divisible by `every`; the next forward pass is step `step`.
 
-    A step is a forward, a mini-batch. Between recorded steps the only cost is one hook of `net`. What is recorded stays
-    on the device until `series`. Training gives the same bits as without. A layer that is called twice in a forward is
-    recorded at its first call. accumulate: what the loss is divided by before the way back; gradients are of the loss.
+    A step is a forward pass, so a mini-batch. Between recorded steps the only cost is one hook of `net`. Records stay
+    on the device until `series` is called. Training gives the same bits as without. A layer that is called twice in a
+    forward pass is recorded at its first call. accumulate: number by which the loss is divided before the backward
+    pass; the gradients recorded are those of the loss itself.
     """
 
     def __init__(self, net: nn.Module, every: int, step: int = 0, accumulate: int = 1):
@@ -97,7 +62,7 @@ class LayerStats:
 
     def _before_forward(self, net: nn.Module, args: tuple) -> None:
         if net.training and torch.is_grad_enabled():
-            self._detach()  # layers that the last forward did not reach
+            self._detach()  # layers that the last forward pass did not reach
             if self.step % self.every == 0:
                 for name, layer in self.layers.items():
                     self._handles[name] = layer.register_forward_hook(partial(self._after_layer, name, self.step))
@@ -114,41 +79,51 @@ class LayerStats:
         self._gradients[name][step] = gradient_summary(gradient if self.accumulate == 1 else gradient * self.accumulate)
 
     def series(self) -> dict[str, Series]:
-        """Layer → all that was recorded since `series` was called last; layers without a record are left out."""
-        found = {}
+        """Return layer → what was recorded since the last call; layers without a record are left out."""
+        recorded = {}
         for name, rows in self._activations.items():
             if rows:
                 steps, forward = zip(*rows, strict=True)
                 missing = torch.full_like(forward[0], math.nan)
-                back = [self._gradients[name].get(step, missing) for step in steps]
-                found[name] = Series(
+                backward = [self._gradients[name].get(step, missing) for step in steps]
+                recorded[name] = Series(
                     np.array(steps),
-                    Values.of(torch.stack(forward), linear_edges),
-                    Values.of(torch.stack(back), octave_edges),
+                    to_values(torch.stack(forward), linear_edges),
+                    to_values(torch.stack(backward), octave_edges),
                 )
             self._activations[name], self._gradients[name] = [], {}
-        return found
+        return recorded
+
+
+def to_values(rows: Tensor, edges: Edges) -> Values:
+    """Convert the summaries of T steps, [T, len(COLUMNS) + BINS]."""
+    rows = rows.cpu().double().numpy()
+    columns = dict(zip(COLUMNS, rows.T, strict=False))
+    finite = np.isfinite(columns["low"]) & np.isfinite(columns["high"])
+    columns["near_zero"] = np.where(finite, columns["near_zero"], np.nan)
+    low, high = (np.where(finite, columns[c], np.nan) for c in ("low", "high"))
+    return Values(**columns, counts=rows[:, len(COLUMNS) :], edges=edges(low, high))
 
 
 def sample(x: Tensor) -> Tensor:
-    """float32 [n]: all values of x, or of many every k-th as they lie in memory, SAMPLE to twice as many."""
+    """Return all values of x, or every k-th as they lie in memory, float32 [n] with n from SAMPLE to twice as many."""
     x = x.permute(*sorted(range(x.dim()), key=x.stride, reverse=True)).flatten()  # channels last: no copy
     k = max(1, len(x) // SAMPLE)
-    while math.gcd(k, len(x)) > 1:  # else of some channels or pixels only
+    while math.gcd(k, len(x)) > 1:  # a common factor would select some channels or pixels only
         k += 1
     return x[::k].float()
 
 
 def mean_and_std(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Of all values; std without Bessel's correction. Four times as fast as torch.std_mean on a CPU."""
+    """Return mean and std (without Bessel's correction) of all values, four times as fast as torch.std_mean."""
     mean = x.mean()
     return mean, (x - mean).square_().mean().sqrt_()
 
 
 def summary(x: Tensor) -> Tensor:
-    """float32 [len(COLUMNS) + BINS]: COLUMNS, then counts of equal bins from low to high; no wait for the device.
+    """Return COLUMNS of a `sample` of x, then the counts of BINS equal bins from low to high, as one float32 row.
 
-    Of a `sample`, and so is `gradient_summary`.
+    Nothing waits for the device.
     """
     x = sample(x)
     mean, std = mean_and_std(x)
@@ -160,17 +135,17 @@ def summary(x: Tensor) -> Tensor:
 
 
 def linear_edges(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """[T, BINS + 1]: of `summary`'s bins."""
+    """Return the edges of `summary`'s bins, [T, BINS + 1]."""
     return np.linspace(low, high, BINS + 1, axis=1)
 
 
 def gradient_summary(x: Tensor) -> Tensor:
-    """As `summary`, for values that span decades: a value is near zero if it is at most GRADIENT_NEAR_ZERO of the
-    largest |x| (exact zeros always are), and the bins widen with |x|, half of them for either sign.
+    """Return a row as `summary` does, for values that span decades: the bins widen with |x|, half of them a sign each.
 
-    A bin is half an octave: |x| from 1 to 1.5, to 2, to 3, to 4 and so on, down from the largest. A float32's bits read
-    as an integer grow by 2²³ an octave, so they are its logarithm but for straight lines between powers of two, at a
-    fraction of what the logarithm costs on a CPU. What is below the last octave counts as zero.
+    Near zero is relative here: at most GRADIENT_NEAR_ZERO of the largest |x|; exact zeros always are.
+    A bin is half an octave: |x| from 1 to 1.5, to 2, to 3, to 4 and so on, down from the largest. The bits of a float32
+    read as an integer grow by 2²³ an octave, so they are its logarithm but for straight lines between powers of two, at
+    a fraction of the logarithm's cost on a CPU. Values below the last octave count as zero.
     """
     x = sample(x)
     mean, std = mean_and_std(x)
@@ -178,15 +153,16 @@ def gradient_summary(x: Tensor) -> Tensor:
     largest, size = torch.maximum(-low, high), x.abs()
     near_zero = torch.count_nonzero(size <= largest * GRADIENT_NEAR_ZERO) / x.numel()
     least = largest.clamp_min(SMALLEST).view(torch.int32) - BINS // 2 * BIN
-    above = size.view(torch.int32).sub_(least).clamp_min_(0).float().copysign_(x)  # 0 at the least, both signs
+    # distance from the least in units of float32's last place, with the sign of x: 0 at the least
+    above = size.view(torch.int32).sub_(least).clamp_min_(0).float().copysign_(x)
     counts = above.histc(BINS, -BINS // 2 * BIN, BINS // 2 * BIN)
     return torch.cat([torch.stack([mean, std, near_zero, low, high]), counts])
 
 
 def octave_edges(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """[T, BINS + 1]: of `gradient_summary`'s bins; the middle one is 0."""
+    """Return the edges of `gradient_summary`'s bins, [T, BINS + 1]; the middle one is 0."""
     largest = np.maximum(np.maximum(-low, high), SMALLEST).astype(np.float32)
     bits = largest.view(np.int32)[:, None] - BIN * np.arange(BINS // 2, -1, -1, dtype=np.int32)
     sizes = np.where(np.isnan(largest)[:, None], np.nan, bits.view(np.float32).astype(np.float64))
-    sizes[:, 0] *= 0  # of nan: nan
+    sizes[:, 0] *= 0  # NaN stays NaN
     return np.concatenate([-sizes[:, :0:-1], sizes], 1)

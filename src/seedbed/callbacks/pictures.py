@@ -20,9 +20,9 @@ from seedbed.training.gan import GAN
 class Pictures(Callback):
     """Draws samples and class means at the start; the schedule, confusion matrix and worst mistakes at the end.
 
-    The first layer's weights, where they are pictures (linear over the pixels, or kernels over 1 or 3 channels), are
-    drawn at the start, after each `every` epochs and at the end. Mistakes are those of the last weights on the
-    validation set. Data without classes has neither samples nor mistakes. Training gives the same bits as without.
+    The first layer's weights are drawn at the start, after every `every` epochs and at the end, where they are pictures
+    (linear over the pixels, or kernels over 1 or 3 channels). Mistakes are those of the last weights on the validation
+    set. Data without classes has neither samples nor mistakes. Training gives the same bits as without.
     Raises ConfigError for a GAN, whose critic knows no classes of digits.
     """
 
@@ -68,15 +68,15 @@ class Pictures(Callback):
 
 @torch.no_grad()
 def evaluated(trainer, module) -> tuple[Tensor, Tensor, Tensor]:
-    """(losses [N], probabilities [N, C], predictions [N]) of the validation set, in its order, on the CPU."""
-    data, loss, found = trainer.datamodule, module.loss, []
-    one = torch.vmap(lambda output, target: loss(output[None], target[None]))
+    """Return (losses [N], probabilities [N, C], predictions [N]) of the validation set, in its order, on the CPU."""
+    data, loss, batches = trainer.datamodule, module.loss, []
+    each_loss = torch.vmap(lambda output, target: loss(output[None], target[None]))
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     with trainer.precision_plugin.val_step_context():
         for x, y in Loader(data.splits.valid, data.eval_batch, **data.conversion):
             output = module(x.to(module.device)).float().cpu()
-            found.append((one(output, y.cpu()), loss.probabilities(output), loss.predict(output)))
+            batches.append((each_loss(output, y.cpu()), loss.probabilities(output), loss.predict(output)))
     for m, mode in modes:
         m.training = mode
-    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+    return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))

@@ -8,30 +8,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from seedbed.colours import MISTAKES, RIGHT
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LABELLED = 26  # classes up to which every cell has its number
+MAX_LABELLED = 26  # classes; with more, cells have no numbers
 
 
-def counted(target: Tensor, predicted: Tensor, c: int) -> np.ndarray:
-    """int64 [C true, C predicted]."""
-    return (target * c + predicted).bincount(minlength=c * c).view(c, c).numpy()
+def count_pairs(target: Tensor, predicted: Tensor, num_classes: int) -> np.ndarray:
+    """Count the pairs of true and predicted class: int64 [C true, C predicted]."""
+    pairs = target * num_classes + predicted
+    return pairs.bincount(minlength=num_classes**2).view(num_classes, num_classes).numpy()
 
 
 def confusion(target: Tensor, predicted: Tensor, classes: Sequence[str]) -> Figure:
-    """Counts, mistakes in red and what is right in green; each row says its accuracy."""
+    """Draw the counts, mistakes in red and right answers in green, and the accuracy of each class."""
     from matplotlib.figure import Figure
 
-    counts, c, wrong = counted(target, predicted, len(classes)), len(classes), (target != predicted).sum().item()
+    c, wrong = len(classes), (target != predicted).sum().item()
+    counts = count_pairs(target, predicted, c)
     side = min(max(3.5, 0.55 * c + 1.5), 16)
     figure = Figure(figsize=(max(side + 1, 5.5), side + 0.5), dpi=100, layout="constrained")
     ax = figure.subplots()
+    # two images over each other: the diagonal is transparent in the second
     right = np.eye(c, dtype=bool)
-    mistakes = np.ma.masked_array(counts, right)  # what is masked stays transparent
-    ax.imshow(np.where(right, 1.0, np.nan), cmap="Greens", vmin=0, vmax=3)
-    ax.imshow(mistakes, cmap="Reds", vmin=0, vmax=max(counts[~right].max(initial=0) * 1.4, 1))
-    if c <= LABELLED:
+    ax.imshow(np.where(right, 1.0, np.nan), cmap=RIGHT, vmin=0, vmax=3)
+    ax.imshow(
+        np.ma.masked_array(counts, right), cmap=MISTAKES, vmin=0, vmax=max(counts[~right].max(initial=0) * 1.4, 1)
+    )
+    if c <= MAX_LABELLED:
         for i, j in np.ndindex(c, c):
             ax.text(j, i, counts[i, j] or "·", ha="center", va="center", fontsize=9)
     of_class = counts.sum(1)

@@ -1,4 +1,4 @@
-"""Pictures in a grid with a caption each: samples, class means, mistakes."""
+"""Pictures in a grid, each with a caption: samples, class means, mistakes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedbed.colours import DIGITS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = 0.95  # inches of a picture
 LINE = 0.16  # inches of a line of its caption
-GAP = 0.12  # inches between two
+GAP = 0.12  # inches between two pictures
 SAMPLES = 40
-CLASSES = 20  # at most, of the means
+MAX_CLASSES = 20  # of the class means
 MISTAKES = 32
 
 
@@ -25,16 +27,17 @@ def grid(
     captions: Sequence[str],
     title: str,
     columns: int,
-    cmap: str = "gray",
+    cmap: str = DIGITS,
     limits: tuple[float, float] = (0, 255),
     bar: str = "",
 ) -> Figure:
-    """images [N, H, W], shown in cmap between limits, or [N, H, W, 3] in 0–1. bar: what the colours mean, if shown."""
+    """Draw images [N, H, W] in `cmap` between `limits`, or [N, H, W, 3] in 0–1. bar: title of a colour bar, if any."""
     from matplotlib.figure import Figure
 
     n, height, width = images.shape[:3]
     rows, lines = -(-n // columns), max(caption.count("\n") + 1 for caption in captions)
-    scale = max(height, width) / CELL  # pixels of an image an inch
+    # one canvas holds all pictures, each below the space for its caption; sizes in pixels of the pictures
+    scale = max(height, width) / CELL  # pixels in an inch
     gap, head = round(GAP * scale) + 1, round(LINE * lines * scale) + 1
     empty = np.ones(3) if images.ndim == 4 else np.nan
     canvas = np.full((rows * (head + height + gap) - gap, columns * (width + gap) - gap, *images.shape[3:]), empty)
@@ -53,44 +56,45 @@ def grid(
     return figure
 
 
-def shown(images: Tensor) -> np.ndarray:
-    """Pixels 0–255 [N, C, H, W] as `grid` takes them: [N, H, W] in 0–255, or [N, H, W, 3] in 0–1."""
-    if images.shape[1] == 3:
-        return images.permute(0, 2, 3, 1).cpu().numpy() / 255
-    return images.float().mean(1).cpu().numpy()
+def as_images(pixels: Tensor) -> np.ndarray:
+    """Convert pixels 0–255 [N, C, H, W] to what `grid` takes: [N, H, W] in 0–255, or [N, H, W, 3] in 0–1."""
+    if pixels.shape[1] == 3:
+        return pixels.permute(0, 2, 3, 1).cpu().numpy() / 255
+    return pixels.float().mean(1).cpu().numpy()
 
 
 def samples(images: Tensor, target: Tensor, classes: Sequence[str]) -> Figure:
-    """Pictures from all over a set, in its order."""
+    """Draw evenly spaced pictures of a set."""
     n = min(SAMPLES, len(target))
     chosen = torch.arange(n, device=target.device) * len(target) // n
     captions = [classes[k] for k in target[chosen].tolist()]
-    return grid(shown(images[chosen]), captions, f"Samples of the {len(target)} training pictures, with labels", 10)
+    return grid(as_images(images[chosen]), captions, f"Samples of the {len(target)} training pictures, with labels", 10)
 
 
 def class_means(images: Tensor, target: Tensor, classes: Sequence[str]) -> Figure:
-    """The mean picture of each class that has any."""
+    """Draw the mean picture of each class that has any."""
     counts = target.bincount(minlength=len(classes)).tolist()
-    present = [k for k, n in enumerate(counts) if n][:CLASSES]
+    present = [k for k, n in enumerate(counts) if n][:MAX_CLASSES]
     means = torch.stack([images[target == k].double().mean(0) for k in present])
     captions = [f"{classes[k]}\n(n = {counts[k]})" for k in present]
-    return grid(shown(means), captions, "Mean training picture of each class", min(len(means), 10))
+    return grid(as_images(means), captions, "Mean training picture of each class", min(len(means), 10))
 
 
 def worst_mistakes(
     images: Tensor, target: Tensor, losses: Tensor, probabilities: Tensor, predicted: Tensor, classes: Sequence[str]
 ) -> Figure:
-    """The wrong predictions of the greatest losses; probabilities [N, C]."""
+    """Draw the wrong predictions with the greatest losses; probabilities [N, C]."""
     wrong = (target != predicted).nonzero()[:, 0]
     if not len(wrong):
-        return grid(shown(images[:1]), [f"{classes[target[0]]}, as it said"], "No mistakes on the validation set", 1)
+        caption = f"{classes[target[0]]}, predicted so"
+        return grid(as_images(images[:1]), [caption], "No mistakes on the validation set", 1)
     order = wrong[losses[wrong].argsort(descending=True, stable=True)][:MISTAKES]
     captions = []
     between = ", " if max(map(len, classes)) < 4 else "\n"
     for i in order.tolist():
-        said = int(predicted[i])
-        names = f"true {classes[target[i]]}{between}said {classes[said]}"
-        captions.append(f"{names}\np = {probabilities[i, said]:.4f}\nloss {losses[i]:.3f}")
+        prediction = int(predicted[i])
+        names = f"true {classes[target[i]]}{between}pred. {classes[prediction]}"
+        captions.append(f"{names}\np = {probabilities[i, prediction]:.4f}\nloss {losses[i]:.3f}")
     title = f"Worst {len(order)} of {len(wrong)} mistakes of the last weights on the validation set"
-    note = "\n(p: the probability of what it said)"
-    return grid(shown(images[order.to(images.device)]), captions, title + note, min(len(order), 8))
+    title += "\n(p: the probability of the predicted class)"
+    return grid(as_images(images[order.to(images.device)]), captions, title, min(len(order), 8))

@@ -1,4 +1,4 @@
-"""Layers over training: the histograms over time of each, and all of them in one figure. In: layer_stats.Series."""
+"""Layers over training: histograms over time of each layer, and all layers in one figure."""
 
 from __future__ import annotations
 
@@ -6,27 +6,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seedbed.callbacks.layer_stats import BINS, GRADIENT_NEAR_ZERO, NEAR_ZERO, Series, Values
+from seedbed.colours import HISTOGRAMS, ORDER
+from seedbed.pictures.layer_series import GRADIENT_NEAR_ZERO, NEAR_ZERO, Series, Values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 ROWS = 100  # of a histogram over time
 SHOWN = 0.999  # share of all values that its axis spans
-NAMED = 40  # layers in a legend; of more a few beside a colour bar
+MAX_LEGEND = 40  # layers; more have a colour bar that names a few
 STEP = "mini-batch of training"
-ZERO = f"% near zero\n(|x| < {NEAR_ZERO})"
-GRADIENT_ZERO = f"% near zero (at most\n1/{1 / GRADIENT_NEAR_ZERO:g} of largest)"
+ACTIVATION_LABEL = f"% near zero\n(|x| < {NEAR_ZERO})"
+GRADIENT_LABEL = f"% near zero (at most\n1/{1 / GRADIENT_NEAR_ZERO:g} of largest)"
 
 
 def rebinned(counts: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(counts [T, ROWS], edges [ROWS + 1]) on one axis for all steps, of counts [T, B] between each step's own edges
-    [T, B + 1]; a bin's values are spread evenly in it, and steps whose edges are nan have none.
+    """Put the histograms of all steps on one axis: (counts [T, ROWS], edges [ROWS + 1]).
+
+    counts: [T, B] between each step's own edges [T, B + 1]. The values of a bin are spread evenly over it; a step whose
+    edges are NaN has no values.
     """
     known = np.isfinite(edges).all(1)
     if not known.any():
         return np.zeros((len(counts), ROWS)), np.linspace(-1, 1, ROWS + 1)
+    # a fine axis over everything tells which part of it holds SHOWN of the values
     low, high = edges[known].min(), edges[known].max()
     axis = np.linspace(low, max(high, low + 1e-6), 20 * ROWS + 1)
     fine = spread(counts, edges, axis).sum(0)
@@ -38,25 +44,24 @@ def rebinned(counts: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def spread(counts: np.ndarray, edges: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """Counts [T, len(axis) − 1] of the histograms between the edges of `axis`."""
+    """Return the counts of each step between the edges of `axis`, [T, len(axis) − 1]."""
     below = np.pad(counts.cumsum(1, dtype=np.float64), ((0, 0), (1, 0)))
     rows = [np.diff(np.interp(axis, own, b)) for own, b in zip(edges, below, strict=True)]
     return np.nan_to_num(np.array(rows))
 
 
 def magnitudes(gradients: Values) -> tuple[np.ndarray, np.ndarray]:
-    """(counts, edges of log10 |gradient|) of both signs together, without the bins that touch 0."""
-    half = BINS // 2
-    return (gradients.counts[:, half:] + gradients.counts[:, half - 1 :: -1])[:, 1:], np.log10(
-        gradients.edges[:, half + 1 :]
-    )
+    """Return (counts, edges of log10 |gradient|), both signs together, without the bins that touch 0."""
+    half = gradients.counts.shape[1] // 2
+    counts = gradients.counts[:, half:] + gradients.counts[:, half - 1 :: -1]
+    return counts[:, 1:], np.log10(gradients.edges[:, half + 1 :])
 
 
 def histogram_over_time(name: str, series: Series) -> Figure:
-    """A layer's activations on the left and the gradients by them on the right, training to the right.
+    """Draw a layer's activations on the left and the gradients by them on the right, over the steps of training.
 
-    Above, their histograms: counts as colours (logarithmic), the activation or |gradient| upwards; the latter's axis is
-    logarithmic, for gradients span decades. Below, the share near zero.
+    Above are the histograms: the value upwards (|gradient| on a log axis, for gradients span decades), the share of the
+    values as colour. Below is the share of values near zero.
     """
     from matplotlib.figure import Figure
 
@@ -64,24 +69,25 @@ def histogram_over_time(name: str, series: Series) -> Figure:
     tops, bottoms = figure.subplots(2, 2, sharex=True, height_ratios=(5, 2))
     figure.subplots_adjust(0.07, 0.1, 0.91, 0.92, wspace=0.25, hspace=0.1)
     draw_activations(tops[0], series)
-    shown = draw_gradients(tops[1], series)
-    bar = figure.colorbar(shown, cax=figure.add_axes((0.93, 0.36, 0.012, 0.56)), extend="min", ticks=range(-4, 1))
+    image = draw_gradients(tops[1], series)
+    bar = figure.colorbar(image, cax=figure.add_axes((0.93, 0.36, 0.012, 0.56)), extend="min", ticks=range(-4, 1))
     bar.ax.set_yticklabels([f"{100 * 10.0**k:g} %" for k in range(-4, 1)])
     figure.text(0.92, 0.94, "share of values", fontsize=9)
-    for ax, values, label in zip(bottoms, (series.activations, series.gradients), (ZERO, GRADIENT_ZERO), strict=True):
+    labels = (ACTIVATION_LABEL, GRADIENT_LABEL)
+    for ax, values, label in zip(bottoms, (series.activations, series.gradients), labels, strict=True):
         ax.plot(series.steps, 100 * values.near_zero, color="tab:red")
         ax.set(ylim=(-3, 103), xlim=extent(series.steps), xlabel=STEP)
         ax.set_ylabel(label, fontsize=8)
         ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
-    tops[0].set_title(f"{name}: activations", y=1.01)  # a y spares the search for one
+    tops[0].set_title(f"{name}: activations", y=1.01)  # with a y, matplotlib need not search for one
     tops[1].set_title("gradients of the loss with respect to these activations", y=1.01)
     return figure
 
 
 def draw_activations(ax: Axes, series: Series) -> None:
     values = series.activations
-    _, axis = image(ax, series.steps, values, values.counts, values.edges)
+    _, axis = draw_histograms(ax, series.steps, values, values.counts, values.edges)
     with np.errstate(invalid="ignore"):  # of a run that diverged
         around = np.stack([values.mean - values.std, values.mean + values.std], 1)
     ax.plot(series.steps, values.mean, color="cyan", lw=1.2, label="mean")
@@ -90,14 +96,14 @@ def draw_activations(ax: Axes, series: Series) -> None:
     ax.legend(loc="upper left", fontsize=8, framealpha=0.8)
 
 
-def draw_gradients(ax: Axes, series: Series):
-    """On an axis of log10 |gradient|. Gives what a colour bar needs."""
+def draw_gradients(ax: Axes, series: Series) -> AxesImage:
+    """Draw |gradient| on a log axis."""
     values = series.gradients
     with np.errstate(divide="ignore", invalid="ignore"):
-        shown, axis = image(ax, series.steps, values, *magnitudes(values))
+        image, axis = draw_histograms(ax, series.steps, values, *magnitudes(values))
         lines = {"std": (values.std, "-"), "|mean|": (np.abs(values.mean), "--")}
         for label, (line, style) in lines.items():
-            line = np.log10(np.where(line > 0, line, np.nan))  # 0 has no place on a logarithmic axis
+            line = np.log10(np.where(line > 0, line, np.nan))  # a log axis has no 0
             ax.plot(series.steps, line, color="cyan", lw=1.0, ls=style, label=label)
     ax.set(ylabel="|gradient|", ylim=(axis[0], axis[-1]))
     ax.yaxis.set_major_formatter(lambda power, _: f"{10.0**power:.1g}")
@@ -107,27 +113,29 @@ def draw_gradients(ax: Axes, series: Series):
         ax.set_yticks([])
         why = "no gradient came back to this layer" if np.isnan(values.counts).all() else "no finite gradient"
         ax.text(0.5, 0.5, why, color="white", ha="center", transform=ax.transAxes)
-    return shown
+    return image
 
 
 def extent(steps: np.ndarray) -> tuple[int, int]:
-    """Of the axis of steps: a column lasts until the next recorded step."""
+    """Return the ends of the axis of steps: the column of a step lasts until the next recorded step."""
     return steps[0], steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1)
 
 
-def image(ax: Axes, steps: np.ndarray, values: Values, counts: np.ndarray, edges: np.ndarray):
-    """Of the counts as shares of all the values of a step, black where there are none. (what is shown, axis)"""
+def draw_histograms(
+    ax: Axes, steps: np.ndarray, values: Values, counts: np.ndarray, edges: np.ndarray
+) -> tuple[AxesImage, np.ndarray]:
+    """Draw each step's histogram as shares, black where there is no value; returns (image, axis)."""
     from matplotlib import colormaps
 
-    found, axis = rebinned(np.nan_to_num(counts), edges)
-    share = found / np.maximum(np.nan_to_num(values.counts).sum(1), 1)[:, None]
-    colours = {"vmin": -4, "vmax": 0, "cmap": colormaps["magma"].with_extremes(under="black")}
-    where = {"origin": "lower", "extent": (*extent(steps), axis[0], axis[-1]), "aspect": "auto"}
-    return ax.imshow(np.log10(np.maximum(share.T, 1e-9)), interpolation="nearest", **where, **colours), axis
+    on_one_axis, axis = rebinned(np.nan_to_num(counts), edges)
+    share = on_one_axis / np.maximum(np.nan_to_num(values.counts).sum(1), 1)[:, None]
+    colours = {"vmin": -4, "vmax": 0, "cmap": colormaps[HISTOGRAMS].with_extremes(under="black")}
+    place = {"origin": "lower", "extent": (*extent(steps), axis[0], axis[-1]), "aspect": "auto"}
+    return ax.imshow(np.log10(np.maximum(share.T, 1e-9)), interpolation="nearest", **place, **colours), axis
 
 
 def overview(layers: dict[str, Series]) -> Figure:
-    """Std and share near zero of every layer's activations and gradients, and mean of its activations."""
+    """Draw std and share near zero of every layer's activations and gradients, and the mean of its activations."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 7.5), dpi=90)
@@ -137,7 +145,7 @@ def overview(layers: dict[str, Series]) -> Figure:
         "mean of activations": (axes[0, 0], lambda s: s.activations.mean),
         "std of activations": (axes[0, 1], lambda s: s.activations.std),
         f"% of activations near zero (|x| < {NEAR_ZERO})": (axes[0, 2], lambda s: 100 * s.activations.near_zero),
-        # 0 has no place on a logarithmic axis
+        # a log axis has no 0
         "std of gradients with respect to activations": (
             axes[1, 1],
             lambda s: np.where(s.gradients.std > 0, s.gradients.std, np.nan),
@@ -148,12 +156,12 @@ def overview(layers: dict[str, Series]) -> Figure:
         ),
     }
     colours = layer_colours()(np.linspace(0, 1, len(layers)))
-    for title, (ax, values) in panels.items():
+    for title, (ax, statistic) in panels.items():
         for colour, (name, series) in zip(colours, layers.items(), strict=True):
-            ax.plot(series.steps, values(series), color=colour, lw=1.2, marker=".", ms=3, label=name)
+            ax.plot(series.steps, statistic(series), color=colour, lw=1.2, marker=".", ms=3, label=name)
         ax.set_title(title, fontsize=10, y=1.01)
         ax.set_xlabel(STEP)
-        ax.tick_params(labelbottom=True)  # below one panel there is none
+        ax.tick_params(labelbottom=True)  # sharex hides them in the upper row
         ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
     for ax in axes[:, 2]:
@@ -164,20 +172,20 @@ def overview(layers: dict[str, Series]) -> Figure:
     return figure
 
 
-def layer_colours():
+def layer_colours() -> Colormap:
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(colormaps["viridis"](np.linspace(0, 0.92, 256)))  # its end is too bright on white
+    return ListedColormap(colormaps[ORDER](np.linspace(0, 0.92, 256)))  # its end is too bright on white
 
 
 def name_layers(ax: Axes, drawn: Axes, names: list[str]) -> None:
-    """In the empty `ax`: a legend of the lines of `drawn`, or a colour bar if they are more than NAMED."""
+    """Fill the empty `ax` with a legend of the lines of `drawn`, or with a colour bar for more than MAX_LEGEND."""
     ax.axis("off")
-    if len(names) <= NAMED:
-        half = len(names) > NAMED // 2
-        tight = {"ncols": 2, "fontsize": 6, "labelspacing": 0.3} if half else {"fontsize": 8}
-        ax.legend(*drawn.get_legend_handles_labels(), loc="center", **tight)
+    if len(names) <= MAX_LEGEND:
+        two_columns = {"ncols": 2, "fontsize": 6, "labelspacing": 0.3}
+        layout = two_columns if len(names) > MAX_LEGEND // 2 else {"fontsize": 8}
+        ax.legend(*drawn.get_legend_handles_labels(), loc="center", **layout)
         return
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize

@@ -1,4 +1,4 @@
-"""A figure into a run: a PNG in its folder and an image in TensorBoard, rendered once."""
+"""Put a figure into a run: a PNG file in its folder and an image in TensorBoard, rendered once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedbed.files import write_whole
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def publish(trainer, name: str, figure: Figure) -> None:
-    """Write `pictures/NAME.png` into the run's folder, over an earlier one, and the same into TensorBoard at this step.
+    """Write `pictures/NAME.png` into the run's folder, over an earlier one, and the same to TensorBoard at this step.
 
-    Only the first process writes; a trainer whose logger has no folder leaves none.
+    Only the first process writes; nothing is written for a trainer whose logger has no folder.
     """
     if not trainer.is_global_zero or trainer.logger is None or trainer.logger.log_dir is None:
         return
@@ -23,7 +25,7 @@ def publish(trainer, name: str, figure: Figure) -> None:
     figure.savefig(png, format="png")
     path = Path(trainer.logger.log_dir, "pictures", f"{name}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png.getvalue())
+    write_whole(path, png.getvalue())
     width, height = figure.canvas.get_width_height()
     image = Summary.Image(encoded_image_string=png.getvalue(), width=width, height=height, colorspace=4)
     trainer.logger.experiment._get_file_writer().add_summary(

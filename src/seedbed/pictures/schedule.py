@@ -11,18 +11,16 @@ from seedbed.schedules import Schedule
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-POINTS = 1000  # at most
+MAX_POINTS = 1000
 
 
 def schedule(multipliers: Schedule, total_steps: int, lr: float, momentum: float = 0.0) -> Figure:
-    """lr on the left axis; momentum on the right one if it varies."""
+    """Draw the lr on the left axis, and the momentum on the right one if it varies."""
     from matplotlib.figure import Figure
 
-    steps = np.unique(np.linspace(0, total_steps - 1, min(total_steps, POINTS)).round())
-    lrs, momenta = zip(
-        *((lr * multipliers.lr(s / total_steps), momentum * multipliers.momentum(s / total_steps)) for s in steps),
-        strict=True,
-    )
+    steps = np.unique(np.linspace(0, total_steps - 1, min(total_steps, MAX_POINTS)).round())
+    lrs = [lr * multipliers.lr(step / total_steps) for step in steps]
+    momenta = [momentum * multipliers.momentum(step / total_steps) for step in steps]
     figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     left = figure.subplots()
     left.plot(steps, lrs, color="tab:blue", lw=2)

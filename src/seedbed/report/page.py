@@ -1,8 +1,10 @@
-"""report.html: one file, everything in it."""
+"""The HTML of a report: one file that holds its pictures, too."""
 
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Iterable
 from html import escape
 from urllib.parse import quote
 
@@ -23,6 +25,8 @@ td { border-bottom: 1px solid #eee; } td.n, th.n { text-align: right; font-varia
 tr:hover td { background: #f6f8fa; } .bad { color: #c0392b; } summary { cursor: pointer; color: #1f4e79; }
 nav a { margin-right: 1.2em; } a { color: #1f4e79; }
 """
+
+NUMBER = re.compile(r"(< )?[-+]?[\d.,]+(e[-+]?\d+)?( ± .+)?|–|")  # a cell
 
 
 def page(title: str, parts: list[str], sections: list[str]) -> str:
@@ -63,16 +67,16 @@ def picture(png: bytes, name: str, caption: str) -> str:
 
 
 def table(content: Table, links: bool = False) -> str:
-    """Columns of numbers stand on the right; `links`: a column "job" leads to the job's log."""
+    """Return a table whose columns of numbers stand on the right; `links`: the column "job" leads to the job's log."""
     columns = list(zip(*content.rows, strict=True)) if content.rows else [()] * len(content.header)
-    kinds = [' class="n"' if column and all(_is_number(cell) for cell in column) else "" for column in columns]
-    lines = [_row("th", content.header, kinds)]
+    classes = [' class="n"' if column and all(map(NUMBER.fullmatch, column)) else "" for column in columns]
+    lines = [_row("th", map(escape, content.header), classes)]
     for row in content.rows:
         cells = [escape(cell) for cell in row]
         if links and "job" in content.header:
             at = content.header.index("job")
             cells[at] = f'<a href="{escape(quote(row[at]))}/train.log">{cells[at]}</a>'
-        lines.append(_row("td", cells, kinds, escaped=True))
+        lines.append(_row("td", cells, classes))
     more = note(f"{content.left_out:,} more.") if content.left_out > 0 else ""
     return f'<div class="wide"><table>{"".join(lines)}</table></div>{more}'
 
@@ -81,15 +85,6 @@ def folded(summary: str, content: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
-def _row(tag: str, cells: list[str], kinds: list[str], escaped: bool = False) -> str:
-    texts = cells if escaped else [escape(cell) for cell in cells]
-    inner = "".join(f"<{tag}{kind}>{cell}</{tag}>" for cell, kind in zip(texts, kinds, strict=True))
+def _row(tag: str, cells: Iterable[str], classes: list[str]) -> str:
+    inner = "".join(f"<{tag}{css}>{cell}</{tag}>" for cell, css in zip(cells, classes, strict=True))
     return f"<tr>{inner}</tr>"
-
-
-def _is_number(cell: str) -> bool:
-    text = cell.replace(",", "").replace("< ", "").replace(" ± ", "").replace("–", "")
-    try:
-        return not text or text.count(".") > 1 or float(text) is not None
-    except ValueError:
-        return False

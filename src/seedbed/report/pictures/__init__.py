@@ -1,4 +1,4 @@
-"""The pictures of a report, each with the line that says what it shows."""
+"""The pictures of a report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Picture:
-    name: str  # of its PNG
+    name: str  # of its PNG file
     title: str
     caption: str
     figure: Figure
