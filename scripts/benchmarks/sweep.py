@@ -8,6 +8,7 @@ from statistics import median
 import torch
 from benchmarks.measure import alternate, composed, fit_seconds, ratio, train_seconds
 
+from seedbed.fused.build import build_stack
 from seedbed.training.build import Parts, build_data
 
 TEN = ["model=linear", "trainer.max_epochs=10", "seed=range(0,10)"]
@@ -46,7 +47,7 @@ def mlps(rounds: int = 3, epochs: int = 10) -> None:
 
     def fused() -> float:
         data.seed = [0]
-        return fit_seconds(configs[0], Parts().stack(configs, 1, data), data, len(configs))
+        return fit_seconds(configs[0], build_stack(Parts(), configs, 1, data), data, len(configs))
 
     def plain() -> float:  # ten of the hundred, scaled
         begin = time.perf_counter()

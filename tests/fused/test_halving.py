@@ -9,6 +9,7 @@ import torch
 
 import seedbed.fused.sweep
 import seedbed.training.supervised
+from seedbed.fused.build import build_stack
 from seedbed.fused.checkpoints import StackCheckpoints
 from seedbed.fused.halving import Halving
 from seedbed.fused.net import StackedNet
@@ -155,7 +156,7 @@ def test_stack_resumes_to_the_same_bits(composed, tmp_path, monkeypatch, kind, s
     def train(folder, ckpt_path=None, callbacks=()):
         data = build_data(configs[0])
         data.seed = [0] if key == "optim.lr" else list(values)
-        stack = Parts().stack(configs, len(data.seed), data, Halving(2, 1, "val/accuracy"))
+        stack = build_stack(Parts(), configs, len(data.seed), data, Halving(2, 1, "val/accuracy"))
         checkpoints = StackCheckpoints(folder)
         checkpoints.every = 0
         trainer = build_trainer(configs[0], False, [checkpoints, RunProgress(), *callbacks])

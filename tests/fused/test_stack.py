@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import seedbed.training.supervised
+from seedbed.fused.build import build_stack
 from seedbed.fused.checkpoints import StackCheckpoints
 from seedbed.fused.net import StackedNet
 from seedbed.fused.plan import plan
@@ -30,7 +31,7 @@ def test_resumed_stack_equals_uninterrupted_stack(composed, tmp_path, monkeypatc
     def train(folder, ckpt_path=None, callbacks=()):
         data = build_data(configs[0])
         data.seed = [0]
-        stack = Parts().stack(configs, 1, data)
+        stack = build_stack(Parts(), configs, 1, data)
         checkpoints = StackCheckpoints(folder)
         checkpoints.every = 0
         trainer = build_trainer(configs[0], False, [checkpoints, RunProgress()])

@@ -28,7 +28,7 @@ def command(launcher: str, folder: Path) -> list[str]:
         "hydra.sweep.subdir=${hydra.job.num}",
         *WORDS,
     ]
-    words += ["hydra.launcher.n_jobs=2"] * (launcher == "joblib")
+    words += ["hydra.launcher.n_jobs=2"] * (launcher == "processes")
     return [sys.executable, str(ROOT / "train.py"), *words]
 
 
@@ -63,10 +63,8 @@ def assert_logged_once(job: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "fused"])
+@pytest.mark.parametrize("launcher", ["basic", "processes", "fused"])
 def test_sweep_killed_at_random_moments_ends_as_the_undisturbed_one(tmp_path, launcher):
-    if launcher == "joblib":
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     rng, log = random.Random(f"{launcher} {KILLS}"), tmp_path / "log"
     began = time.monotonic()
     assert start(launcher, tmp_path / "whole", log).wait(600) == 1  # two jobs fail

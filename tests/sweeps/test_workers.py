@@ -1,4 +1,7 @@
-"""A sweep is the same sweep in other processes: joblib's, submitit's, with and without stacks."""
+"""Every kind of workers keeps one contract, and a sweep gives the same results with each of them.
+
+`test_workers_keep_the_contract` is the conformance test for a new kind: add it to KINDS.
+"""
 
 import gc
 import json
@@ -13,12 +16,70 @@ import pytest
 import torch
 
 import seedbed.fused.sweep
+from seedbed.sweeps.workers.processes import Processes
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["optim.lr=0.1,-1", "trainer.max_epochs=1"]  # one that trains and one that fails
-SUBMITIT = "hydra_plugins.hydra_submitit_launcher"
-PLUGINS = {"joblib": "hydra_plugins.hydra_joblib_launcher", "submitit_local": SUBMITIT, "submitit_slurm": SUBMITIT}
-PLUGINS["fused_joblib"] = PLUGINS["joblib"]
+
+
+class Here:
+    """Workers in this process: what can go wrong in a worker can be made to go wrong."""
+
+    def __init__(self, n_jobs=None):
+        pass
+
+    def run(self, call, tasks):
+        for place, task in enumerate(tasks):
+            try:
+                call(task)
+            except Exception as error:
+                yield place, error
+            else:
+                yield place, None
+
+
+def slurm(folder):
+    pytest.importorskip("submitit", reason='pip install "seedbed[slurm]"')
+    from seedbed.sweeps.workers.slurm import Slurm
+
+    return Slurm(f"{folder}/submitit", cluster="local", timeout_min=5)
+
+
+def ray(folder):
+    pytest.importorskip("ray", reason='pip install "seedbed[ray]"')
+    from seedbed.sweeps.workers.ray import Ray
+
+    return Ray({"init": {"num_cpus": 1, "include_dashboard": False}, "remote": {"num_cpus": 1}})
+
+
+KINDS = {
+    "here": lambda folder: Here(),
+    "processes": lambda folder: Processes(1),
+    "slurm": slurm,
+    "ray": ray,
+}
+
+
+def leave_a_file(task):
+    Path(task["folder"], str(task["number"])).write_text(str(os.getpid()))
+    if task["number"] == 1:
+        raise ValueError("the second task")
+
+
+@pytest.mark.parametrize("kind", ["here", "processes", "slurm", pytest.param("ray", marks=pytest.mark.ray)])
+def test_workers_keep_the_contract(workers_find_this_file, tmp_path, kind):
+    tasks = [{"folder": str(tmp_path), "number": n} for n in range(3)]
+    ended = dict(KINDS[kind](tmp_path).run(leave_a_file, tasks))
+    assert ended.keys() == {0, 1, 2} and {path.name for path in tmp_path.glob("[0-9]")} == {"0", "1", "2"}
+    assert ended[0] is None and ended[2] is None and "the second task" in str(ended[1])
+
+
+@pytest.mark.parametrize("kind", ["here", "processes"])
+def test_closing_stops_what_has_not_begun(workers_find_this_file, tmp_path, kind):
+    running = KINDS[kind](tmp_path).run(leave_a_file, [{"folder": str(tmp_path), "number": n} for n in range(4)])
+    assert next(running) == (0, None)
+    running.close()
+    assert {path.name for path in tmp_path.glob("[0-9]")} == {"0"}
 
 
 class Threads:
@@ -39,12 +100,11 @@ class Threads:
 
 
 @pytest.fixture
-def workers(monkeypatch):
-    """Asks for a launcher's package; its workers find this file, and nobody has told them their threads."""
+def workers_find_this_file(monkeypatch):
+    """Workers find this file, and nobody has told them their threads."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    return lambda launcher: pytest.importorskip(PLUGINS[launcher], reason=f"pip install -e '.[{launcher}]'")
 
 
 def results(folder: Path) -> dict[str, dict]:
@@ -52,11 +112,10 @@ def results(folder: Path) -> dict[str, dict]:
     return {job: {k: v for k, v in metrics.items() if k != "fit_seconds"} for job, metrics in found.items()}
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["processes", "submitit_local"])
 def test_jobs_of_other_processes_give_the_bits_of_the_basic_launcher_with_a_thread_each(
-    sweep, workers, tmp_path, launcher
+    sweep, workers_find_this_file, tmp_path, launcher
 ):
-    workers(launcher)
     threads = ["+callbacks.threads._target_=test_workers.Threads", f"+callbacks.threads.path={tmp_path}/threads"]
     folders = [sweep(name, *WORDS, *threads, code=1) for name in ("basic", launcher)]
     assert results(folders[0]) == results(folders[1]) and len(results(folders[0])) == 2
@@ -65,67 +124,64 @@ def test_jobs_of_other_processes_give_the_bits_of_the_basic_launcher_with_a_thre
     assert [threads for pid, threads in lines if int(pid) != os.getpid()] == ["1"]
 
 
-def test_stacks_of_other_processes_give_the_bits_of_the_fused_launcher(sweep, workers):
-    workers("fused_joblib")
+def test_stacks_of_other_processes_give_the_bits_of_the_fused_launcher(sweep, workers_find_this_file):
     words = [*WORDS, "seed=0,1", "hydra.launcher.max_stack=2", "model=linear,mlp"]
-    folders = [sweep(name, *words, code=1) for name in ("fused", "fused_joblib")]
+    folders = [sweep(name, *words, code=1) for name in ("fused", "fused_processes")]
     assert results(folders[0]) == results(folders[1]) and len(results(folders[0])) == 8
     assert "one of 2 runs of a stack" in (folders[1] / "0/train.log").read_text()
     assert not (folders[1] / ".stacks").exists()
 
 
-HERE = "hydra.launcher.workers.n_jobs=1"  # the worker is this process then: what can go wrong in it can be made to
+HERE = "hydra.launcher.workers._target_=test_workers.Here"
 
 
-def test_jobs_of_a_stack_that_fails_in_a_worker_run_alone_there(sweep, workers, monkeypatch):
-    workers("fused_joblib")
+def test_jobs_of_a_stack_that_fails_in_a_worker_run_alone_there(sweep, workers_find_this_file, monkeypatch):
 
-    def fails(self, piece):
+    def fails(self, stack):
         raise RuntimeError("the worker's memory")
         yield
 
     monkeypatch.setattr(seedbed.fused.sweep.FusedSweep, "train", fails)
     words = ["seed=0,1,2", "trainer.max_epochs=1"]
-    fused = sweep("fused_joblib", HERE, *words)
+    fused = sweep("fused_processes", HERE, *words)
     assert "the worker's memory" in (fused / "stacks.log").read_text()
     assert results(fused) == results(sweep("basic", *words))
 
 
-def test_stack_that_is_killed_in_a_worker_goes_on_there(sweep, killed_sweep, workers):
-    workers("fused_joblib")
+def test_stack_that_is_killed_in_a_worker_goes_on_there(sweep, killed_sweep, workers_find_this_file):
     words = [HERE, "seed=0,1,2,3", "trainer.max_epochs=2"]
-    undisturbed = sweep("fused_joblib", *words)
-    folder = killed_sweep("fused_joblib", *words)
+    undisturbed = sweep("fused_processes", *words)
+    folder = killed_sweep("fused_processes", *words)
     assert len(results(folder)) == 2
     gc.collect()  # the sweep's lock, which a process would have taken with it
-    sweep("fused_joblib", *words, folder=folder)
+    sweep("fused_processes", *words, folder=folder)
     assert results(folder) == results(undisturbed)
 
 
-def test_worker_that_dies_ends_the_sweep_with_a_line_and_the_next_command_goes_on(sweep, workers, tmp_path):
-    workers("joblib")
+def test_worker_that_dies_ends_the_sweep_with_a_line_and_the_next_command_goes_on(
+    sweep, workers_find_this_file, tmp_path
+):
     kill = [f"+callbacks.threads.{word}" for word in (f"path={tmp_path}/threads", "kill=true")]
     words = ["seed=0,1", "trainer.max_epochs=1", "hydra.launcher.n_jobs=2"]
     words += ["+callbacks.threads._target_=test_workers.Threads", *kill]
     folder = tmp_path / "sweep"
-    command = ["-m", "hydra/launcher=joblib", f"hydra.sweep.dir={folder}", "trainer.accelerator=cpu", *words]
+    command = ["-m", "hydra/launcher=processes", f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${hydra.job.num}"]
+    command += ["trainer.accelerator=cpu", *words]
     ended = subprocess.run([sys.executable, ROOT / "train.py", *command], capture_output=True, text=True)
     assert ended.returncode == 1 and f"go on with the same command and resume={folder}" in ended.stdout
-    assert "TerminatedWorkerError" in (folder / "launcher.log").read_text() and "Traceback" not in ended.stderr
+    assert "BrokenProcessPool" in (folder / "launcher.log").read_text() and "Traceback" not in ended.stderr
     done = results(folder)
-    after = results(sweep("joblib", *words, folder=folder))
+    after = results(sweep("processes", *words, folder=folder))
     assert after.keys() == {"0", "1"} and {job: after[job] for job in done} == done and len(done) < 2
 
 
 @pytest.mark.slow  # submitit waits 50 s for the result of a process that left none
-def test_first_failure_stops_a_sweep_of_other_processes(sweep, workers):
-    workers("submitit_local")
+def test_first_failure_stops_a_sweep_of_other_processes(sweep, workers_find_this_file):
     folder = sweep("submitit_local", "optim.lr=-1", "on_error=stop", code=1)
     assert results(folder)["0"]["status"] == "failed"
 
 
-def test_slurm_is_asked_for_by_name(sweep, workers):
-    workers("submitit_slurm")
+def test_slurm_is_asked_for_by_name(sweep, workers_find_this_file):
     if shutil.which("srun"):
         pytest.skip("there is a Slurm here")
     folder = sweep("submitit_slurm", "seed=0", code=1)

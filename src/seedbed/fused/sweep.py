@@ -16,6 +16,7 @@ from torch import nn
 
 from seedbed.allowed_values import check
 from seedbed.errors import ConfigError
+from seedbed.fused.build import Unfit, build_stack
 from seedbed.fused.capacity import capacity
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
@@ -25,7 +26,7 @@ from seedbed.fused.stack import Stack
 from seedbed.optim.stacked import stacked
 from seedbed.sweeps.columns import read_columns
 from seedbed.sweeps.states import finished
-from seedbed.training.build import Parts, Unfit, build_data, build_trainer
+from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.datamodule import DataModule
 from seedbed.training.hparams import hparams
 from seedbed.training.progress import RunProgress
@@ -185,7 +186,7 @@ class FusedSweep:
         jobs = [self.jobs[n] for n in piece.jobs]
         config = jobs[0].config
         with run_threads(config) as choose_threads:
-            stack = self.parts.stack([job.config for job in jobs], piece.groups, data, self._halving(config))
+            stack = build_stack(self.parts, [job.config for job in jobs], piece.groups, data, self._halving(config))
             choose_threads((weights[0] for weights in stack.net.stacked), len(jobs))
             data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
             checkpoints = StackCheckpoints(self._folder(piece))

@@ -103,7 +103,8 @@ class SweepLauncher:
     def _compose(self, batch: Sequence[Sequence[str]], first: int) -> dict[int, ComposedJob | OmegaConfBaseException]:
         """Return number → job, or the error of a value that cannot be resolved. Raises what Hydra raises."""
         try:
-            numbers = self._old_and_new_numbers(batch) if self.extend else range(first, first + len(batch))
+            grows = self.extend or self.manifest.extended
+            numbers = self._old_and_new_numbers(batch) if grows else range(first, first + len(batch))
             numbered = dict(zip(numbers, batch, strict=True))
             names = self._names(numbered)
             return {n: self._compose_one(overrides, n, names[n]) for n, overrides in numbered.items()}

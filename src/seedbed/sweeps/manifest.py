@@ -33,11 +33,13 @@ class Manifest:
         self.path = sweep / NAME
         self.command: list[str] | None = None
         self.version = VERSION
+        self.extended = False  # by a later command: the jobs are not numbered in its order
         self.jobs: dict[int, dict[str, Any]] = {}
         content = self.path.read_bytes() if self.path.exists() else b""
         self._size = content.rfind(b"\n") + 1  # a line without an end was being written when the process was killed
         for line in map(json.loads, content[: self._size].splitlines()):
             if "command" in line:
+                self.extended = self.command is not None
                 self.command, self.version = line["command"], line.get("version", 1)
             else:
                 self.jobs[line["job"]] = line if self.version == VERSION else _of_today(line)

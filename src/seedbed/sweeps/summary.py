@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean
 
 from seedbed.files import write_whole
+from seedbed.metrics import SHOWN, merit
 from seedbed.statistics import interval
 from seedbed.sweeps.records import Job, read
 from seedbed.tables import aligned, figure, markdown
@@ -25,7 +26,6 @@ from seedbed.tables import aligned, figure, markdown
 log = logging.getLogger("seedbed")
 
 SEEDS = ("seed", "data.seed")  # keys that are averaged over
-METRICS = ("val/accuracy", "val/loss", "train/loss", "test/accuracy")
 EFFORT = ("epochs", "steps")  # no seconds: the same sweep gives the same file
 MOST_ROWS = 200
 MOST_FAILURES = 20
@@ -57,23 +57,17 @@ def combinations(jobs: Sequence[Job], metric: str) -> list[Combination]:
         Combination(list(values), members, [m for job in members if (m := job.metric(metric)) is not None])
         for values, members in groups.items()
     ]
-    return sorted(found, key=lambda c: _merit(fmean(c.numbers) if c.numbers else None, metric))
+    return sorted(found, key=lambda c: _order(fmean(c.numbers) if c.numbers else None, metric))
 
 
-def smaller_is_better(metric: str) -> bool:
-    return metric.endswith(("loss", "seconds"))
+def _order(number: float | None, metric: str) -> float:
+    """Return the key that sorts the best to the front, and a missing number to the end."""
+    return math.inf if number is None else -merit(number, metric)
 
 
-def _merit(number: float | None, metric: str) -> float:
-    """Sorts the best to the front."""
-    if number is None:
-        return math.inf
-    return number if smaller_is_better(metric) else -number
-
-
-def headline(jobs: Sequence[Job], wanted: str = METRICS[0]) -> str:
-    """The metric to compare jobs by: what is wanted, or else the first of METRICS that any of them has."""
-    known = (name for name in (wanted, *METRICS) if any(job.metric(name) is not None for job in jobs))
+def headline(jobs: Sequence[Job], wanted: str = SHOWN[0]) -> str:
+    """The metric to compare jobs by: what is wanted, or else the first of SHOWN that any of them has."""
+    known = (name for name in (wanted, *SHOWN) if any(job.metric(name) is not None for job in jobs))
     return next(known, wanted)
 
 
@@ -102,7 +96,7 @@ def write(sweep: Path, jobs: Sequence[Job], metric: str | None = None) -> None:
 
 def _csv(jobs: Sequence[Job], metric: str) -> str:
     keys = swept(jobs)
-    metrics = [name for name in dict.fromkeys((*METRICS, metric)) if any(name in job.metrics for job in jobs)]
+    metrics = [name for name in dict.fromkeys((*SHOWN, metric)) if any(name in job.metrics for job in jobs)]
     file = io.StringIO()
     lines = csv.writer(file, lineterminator="\n")
     lines.writerow(["job", "folder", "status", *keys, *metrics, *EFFORT])
@@ -160,7 +154,7 @@ def _best(jobs: Sequence[Job], metric: str, count: int) -> tuple[list[str], list
     having = [job for job in jobs if job.metric(metric) is not None]
     rows = [
         [str(rank), job.folder, *map(job.shown, keys), figure(job.metric(metric)), job.status]
-        for rank, job in enumerate(sorted(having, key=lambda job: _merit(job.metric(metric), metric))[:count], start=1)
+        for rank, job in enumerate(sorted(having, key=lambda job: _order(job.metric(metric), metric))[:count], start=1)
     ]
     return ["rank", "job", *keys, metric, "status"], rows
 

@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 import lightning.pytorch as pl
@@ -28,10 +28,6 @@ from seedbed.errors import ConfigError
 from seedbed.losses import Loss
 from seedbed.training.datamodule import DataModule
 from seedbed.training.supervised import Supervised
-
-if TYPE_CHECKING:
-    from seedbed.fused.halving import Halving
-    from seedbed.fused.stack import Stack
 
 # Lightning's own lines repeat what a run prints anyway
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -49,14 +45,6 @@ Config = Mapping[str, Any]
 NOT_LIGHTNINGS = ("gradient_clip_val", "accumulate_grad_batches", "threads")
 # files whose lines call a part; the last one wraps Lightning's Trainer
 CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)
-
-
-class Unfit(Exception):
-    """Raised where runs of a stack cannot be built; `places` are their positions in it."""
-
-    def __init__(self, places: Sequence[int]):
-        super().__init__(f"{len(places)} runs cannot be built")
-        self.places = places
 
 
 @contextmanager
@@ -139,7 +127,7 @@ class Parts:
         self.optimizer(config)
         optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
         with _mistakes_of_the_user("module: "):
-            return self._make(config["module"], partial=True)(net, loss, optim, schedule, **_step_options(config))
+            return self._make(config["module"], partial=True)(net, loss, optim, schedule, **step_options(config))
 
     def schedule(self, config: Config):
         with _mistakes_of_the_user("schedule: "):
@@ -154,33 +142,8 @@ class Parts:
                 self._made[key] = self._make(config["optim"], partial=True)(empty)
         return self._made[key]
 
-    def stack(self, configs: Sequence[Config], groups: int, data: DataModule, halving: Halving | None = None) -> Stack:
-        """Build the runs of `configs` as one module. Raises Unfit if any of them could not be built alone either."""
-        from seedbed.fused.stack import Stack
 
-        members, unfit = [], []
-        for i, config in enumerate(configs):
-            try:
-                members.append((*self.net(config, data), self.optimizer(config), self.schedule(config)))
-            except ConfigError:
-                unfit.append(i)
-        if unfit:
-            raise Unfit(unfit)
-        nets, losses, optimizers, schedules = zip(*members, strict=True)
-        return Stack(
-            nets,
-            groups,
-            losses,
-            type(optimizers[0]),
-            [o.defaults for o in optimizers],
-            schedules,
-            stopper=next(iter(build_callbacks(configs[0])), None),
-            halving=halving,
-            **_step_options(configs[0]),
-        )
-
-
-def _step_options(config: Config) -> dict[str, Any]:
+def step_options(config: Config) -> dict[str, Any]:
     """Return the arguments that the Trainer leaves to a module with manual optimisation."""
     trainer = config["trainer"]
     return {"clip": trainer["gradient_clip_val"], "accumulate": trainer["accumulate_grad_batches"]}

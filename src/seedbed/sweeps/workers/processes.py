@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 
 import cloudpickle
@@ -23,10 +24,15 @@ class Processes:
         # __main__, whose decorated form hides it from pickle
         pickled = cloudpickle.dumps(call)
         pool = ProcessPoolExecutor(min(self.n_jobs, len(tasks)), get_context("spawn"), initializer=use_one_thread)
+        waiting, running = deque(enumerate(tasks)), {}
         try:
-            places = {pool.submit(call_pickled, pickled, task): place for place, task in enumerate(tasks)}
-            for future in as_completed(places):
-                yield places[future], future.exception()
+            while waiting or running:
+                # no more than can run: the pool would begin what it has been given, even after an error
+                while waiting and len(running) < self.n_jobs:
+                    place, task = waiting.popleft()
+                    running[pool.submit(call_pickled, pickled, task)] = place
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.exception()
         finally:
             pool.shutdown(cancel_futures=True)
 

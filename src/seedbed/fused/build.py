@@ -1,0 +1,45 @@
+"""Build the runs of several configs as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seedbed.errors import ConfigError
+from seedbed.fused.halving import Halving
+from seedbed.fused.stack import Stack
+from seedbed.training.build import Config, Parts, build_callbacks, step_options
+from seedbed.training.datamodule import DataModule
+
+
+class Unfit(Exception):
+    """Raised where runs of a stack cannot be built; `places` are their positions in it."""
+
+    def __init__(self, places: Sequence[int]):
+        super().__init__(f"{len(places)} runs cannot be built")
+        self.places = places
+
+
+def build_stack(
+    parts: Parts, configs: Sequence[Config], groups: int, data: DataModule, halving: Halving | None = None
+) -> Stack:
+    """Build the stack of these runs. Raises Unfit if any of them could not be built alone either."""
+    members, unfit = [], []
+    for i, config in enumerate(configs):
+        try:
+            members.append((*parts.net(config, data), parts.optimizer(config), parts.schedule(config)))
+        except ConfigError:
+            unfit.append(i)
+    if unfit:
+        raise Unfit(unfit)
+    nets, losses, optimizers, schedules = zip(*members, strict=True)
+    return Stack(
+        nets,
+        groups,
+        losses,
+        type(optimizers[0]),
+        [optimizer.defaults for optimizer in optimizers],
+        schedules,
+        stopper=next(iter(build_callbacks(configs[0])), None),
+        halving=halving,
+        **step_options(configs[0]),
+    )
