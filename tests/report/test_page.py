@@ -92,12 +92,12 @@ def test_pictures_in_the_page_are_the_files_beside_it_and_show_something(sweep):
 def test_every_job_is_accounted_for(sweep):
     page = report(sweep)
     facts = " ".join(page.texts)
-    assert "18 completed, 4 diverged, 2 unfinished" in facts
+    assert "18 completed, 4 diverged, 2 interrupted" in facts
     assert "6 of 24 jobs have no val/accuracy and are in no mean" in facts
     statuses = [row["status"] for row in page.table("job", "status", "seed") if row["status"] != "completed"]
-    assert sorted(statuses) == ["diverged"] * 4 + ["unfinished"] * 2
+    assert sorted(statuses) == ["diverged"] * 4 + ["interrupted"] * 2
     by_value = {row["optim.lr"]: row["jobs"] for row in page.table("optim.lr", "jobs")}
-    assert by_value["10"] == "4 completed, 4 diverged" and by_value["1"] == "7 completed, 1 unfinished"
+    assert by_value["10"] == "4 completed, 4 diverged" and by_value["1"] == "7 completed, 1 interrupted"
 
 
 def test_best_combination_has_its_mean_and_interval(sweep):
@@ -151,9 +151,9 @@ def test_unknown_metric_is_answered_with_those_there_are(sweep):
     ],
 )
 def test_small_sweeps_have_a_page(tmp_path, leave, overrides, expected):
-    for n, overrides in enumerate(overrides):
-        overrides = [f'"{word}"' for word in overrides]
-        leave(tmp_path / str(n), overrides, {"val/accuracy": 0.9 + n / 100}, {"val/accuracy": [0.8]})
+    for n, of_job in enumerate(overrides):
+        quoted = [f'"{override}"' for override in of_job]
+        leave(tmp_path / str(n), quoted, {"val/accuracy": 0.9 + n / 100}, {"val/accuracy": [0.8]})
     page = report(tmp_path)
     assert expected in page.texts
     assert any("one seed: no intervals" in text for text in page.texts) == ("seed: 3" not in expected)
