@@ -1,15 +1,13 @@
-"""Suggest a learning rate for any run: python scripts/lr_find.py model=mlp [any word of train.py]
+"""Suggest a learning rate for any run: python scripts/lr_find.py model=mlp [any override of train.py]
 
-Trains 200 mini-batches with an lr that grows from 1e-5 to 100, then 200 with the suggested lr to see that it trains: a
-second or two for an MLP. The steps are those of the run, with its precision, clipping and accumulation; but they are
-made on the CPU, callbacks see nothing of them, and the lr is that which is tried, whatever the schedule. The last line
-is
+Trains 200 mini-batches with an lr that grows from 1e-5 to 100, then 200 with the suggested lr to check that it trains:
+a second or two for an MLP. The steps are those of the run, with its precision, clipping and accumulation, but they are
+made on the CPU, without callbacks and without the schedule. The last line is
     suggested optim.lr=…
-A picture of the loss against the lr, the losses as CSV and TensorBoard's events lie in
+A picture of the loss against the lr, the losses as CSV and TensorBoard's events are written to
 outputs/lr_find/<date>/<time>-<n>.
 """
 
-import csv
 import logging
 import sys
 from pathlib import Path
@@ -18,7 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed.errors import ConfigError
+from seedbed.files import write_whole
+from seedbed.metrics import TRAIN_LOSS
 from seedbed.startup.command import command
+from seedbed.tables import csv_text
 
 log = logging.getLogger("seedbed")
 
@@ -27,15 +28,15 @@ log = logging.getLogger("seedbed")
 def main(cfg: DictConfig) -> float:
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
-    words = " ".join(job.overrides.task)
+    overrides = " ".join(job.overrides.task)
     try:
-        return find(OmegaConf.to_container(cfg, resolve=True), folder, words)  # Preflight has checked it
+        return find(OmegaConf.to_container(cfg, resolve=True), folder, overrides)  # Preflight has checked it
     except (ConfigError, ValueError) as error:
         log.error("%s", error)
         sys.exit(2)
 
 
-def find(config: dict, folder: Path, words: str) -> float:
+def find(config: dict, folder: Path, overrides: str) -> float:
     from torch.utils.tensorboard import SummaryWriter
 
     from seedbed.studies import lr_finder
@@ -43,32 +44,33 @@ def find(config: dict, folder: Path, words: str) -> float:
 
     given = config["trainer"]
     if given["accelerator"] not in ("auto", "cpu") or given["devices"] not in ("auto", 1):
-        log.info("the steps are made on the CPU, in one process: accelerator and devices are not used")
+        log.info("the steps are made on the CPU in one process: trainer.accelerator and trainer.devices are ignored")
     on_cpu = {**given, "accelerator": "cpu", "devices": 1, "strategy": "auto"}
     trainer = build_trainer({"trainer": on_cpu}, logger=False, callbacks=[])
     data, parts = build_data(config), Parts()
-    found = lr_finder.find(
+    search = lr_finder.find(
         lambda: parts.module(config, data),
         data.train_dataloader(),
         **config["lr_find"],
         precision=trainer.precision_plugin,
     )
-    figure = lr_finder.picture(found, f"lr_find {words}".strip())
+    figure = lr_finder.picture(search, f"lr_find {overrides}".strip())
     figure.savefig(folder / "lr_find.png", dpi=150)
-    with open(folder / "lr_find.csv", "w", newline="", encoding="utf-8") as file:
-        rows = zip(found.lrs, found.losses, found.smoothed, strict=True)
-        csv.writer(file, lineterminator="\n").writerows([("lr", "loss", "smoothed"), *rows])
+    rows = zip(search.lrs, search.losses, search.smoothed, strict=True)
+    write_whole(folder / "lr_find.csv", csv_text(["lr", "loss", "smoothed"], rows))
     with SummaryWriter(str(folder)) as writer:
         writer.add_figure("lr_find", figure)
-        for step, (lr, loss) in enumerate(zip(found.lrs, found.losses, strict=True)):
+        for step, (lr, loss) in enumerate(zip(search.lrs, search.losses, strict=True)):
             writer.add_scalar("lr", lr, step)
-            writer.add_scalar("train/loss", loss, step)
+            writer.add_scalar(TRAIN_LOSS, loss, step)
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     log.info("picture: %s", shown / "lr_find.png")
-    if not found.tried:
-        log.info("%d steps are too few to see this lr train, or half, a quarter or an eighth of it", len(found.lrs))
-    log.info("suggested optim.lr=%.2g", found.suggestion)
-    return found.suggestion
+    if not search.tried:
+        log.info(
+            "%d steps with this lr, or half, a quarter or an eighth of it, are too few to see it train", len(search.lrs)
+        )
+    log.info("suggested optim.lr=%.2g", search.suggestion)
+    return search.suggestion
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""What a sweep says, as one page: python scripts/report.py outputs/sweeps/<date>/<time> [another sweep …]
+"""Write the report of a sweep, one HTML page: python scripts/report.py outputs/sweeps/<date>/<time> [another sweep …]
 
-Writes report.html (open it in any browser, send it to anyone: everything is in it) and report/*.png into the first
-sweep's folder or `--out`: the best jobs, the effect of each swept value with 95 % intervals over seeds, paired
-comparisons with p-values, heat maps, curves with bands, parallel coordinates. 10,000 jobs cost
-six seconds of processor time.
+Writes report.html (a single file that any browser opens) and report/*.png into the first sweep's folder or `--out`:
+the best jobs, the effect of each swept value with 95 % intervals over seeds, paired comparisons with p-values, heat
+maps, curves with bands, parallel coordinates. 10,000 jobs take six seconds of processor time.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def main() -> int:
 
 
 class Progress:
-    """A line a stage on stderr, with the seconds since the start."""
+    """Prints a line for each stage to stderr, with the seconds since the start."""
 
     def __init__(self, begin: float):
         self.begin = begin

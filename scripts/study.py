@@ -1,13 +1,13 @@
-"""Ask one question, with a table and a picture for an answer: python scripts/study.py study=NAME [study.seeds=…]
+"""Answer one question with a table and a picture: python scripts/study.py study=NAME [study.seeds=…]
 
-    why_sqrt5   what each init does to the layers' activations and gradients, before and after training
-    explosion   what a hundred random matrices do to a vector
+    why_sqrt5   activations and gradients of every layer under each init, before and after training
+    explosion   a vector after a hundred random matrices
     init        which init trains which model best
     loss        which loss trains best, each at its best learning rate
     depth       which init still trains a deep network
 
-Each takes at most two minutes on two slow cores, prints its table, and leaves PNG, CSV and TensorBoard's events in
-outputs/studies/<date>/<time>-<n>.
+Each takes at most two minutes on two slow cores, prints its table, and writes pictures (PNG), tables (CSV) and
+TensorBoard's events to outputs/studies/<date>/<time>-<n>.
 """
 
 import logging
@@ -47,13 +47,13 @@ def main(cfg: DictConfig) -> None:
     log.info("look:    tensorboard --logdir %s", shown)
 
 
-def run_config(words: tuple[str, ...]) -> dict:
-    """The config of `train.py` with these words. Raises ConfigError where Hydra would say that there is none."""
+def run_config(overrides: tuple[str, ...]) -> dict:
+    """Compose the config of `train.py` with these overrides. Raises ConfigError where Hydra would not find one."""
     try:
-        return OmegaConf.to_container(hydra.compose("config", list(words)), resolve=True)
+        return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        said, _, _ = str(error).partition("Config search path")
-        raise ConfigError(" ".join(said.split())) from error
+        message, _, _ = str(error).partition("Config search path")
+        raise ConfigError(" ".join(message.split())) from error
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ RULES: dict[str, Rule] = {
     "study.inits": listed(TEXT),
     "study.models": listed(TEXT),
     "study.losses": listed(TEXT),
-    "study.words": listed(TEXT),
+    "study.overrides": listed(TEXT),
     "lr_find.start": POSITIVE,
     "lr_find.end": POSITIVE,
     "lr_find.steps": integer(3),

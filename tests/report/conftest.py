@@ -56,6 +56,6 @@ def sweep(tmp_path, leave):
         if (model, lr) == ("linear", 10):
             metrics |= {"status": "diverged", "val/accuracy": None, "val/loss": None}
         curves = {"val/accuracy": [accuracy - 0.1, accuracy], "train/loss": [0.5, 0.1]}
-        words = [f"model={model}", f"optim.lr={lr}", f"seed={seed}", "trainer.max_epochs=2"]
-        leave(folder / str(n), words, None if n in (5, 14) else metrics, curves)
+        overrides = [f"model={model}", f"optim.lr={lr}", f"seed={seed}", "trainer.max_epochs=2"]
+        leave(folder / str(n), overrides, None if n in (5, 14) else metrics, curves)
     return folder

@@ -92,12 +92,12 @@ def test_pictures_in_the_page_are_the_files_beside_it_and_show_something(sweep):
 def test_every_job_is_accounted_for(sweep):
     page = report(sweep)
     facts = " ".join(page.texts)
-    assert "18 completed, 4 diverged, 2 unfinished" in facts
+    assert "18 completed, 4 diverged, 2 interrupted" in facts
     assert "6 of 24 jobs have no val/accuracy and are in no mean" in facts
     statuses = [row["status"] for row in page.table("job", "status", "seed") if row["status"] != "completed"]
-    assert sorted(statuses) == ["diverged"] * 4 + ["unfinished"] * 2
+    assert sorted(statuses) == ["diverged"] * 4 + ["interrupted"] * 2
     by_value = {row["optim.lr"]: row["jobs"] for row in page.table("optim.lr", "jobs")}
-    assert by_value["10"] == "4 completed, 4 diverged" and by_value["1"] == "7 completed, 1 unfinished"
+    assert by_value["10"] == "4 completed, 4 diverged" and by_value["1"] == "7 completed, 1 interrupted"
 
 
 def test_best_combination_has_its_mean_and_interval(sweep):
@@ -151,9 +151,9 @@ def test_unknown_metric_is_answered_with_those_there_are(sweep):
     ],
 )
 def test_small_sweeps_have_a_page(tmp_path, leave, overrides, expected):
-    for n, words in enumerate(overrides):
-        words = [f'"{word}"' for word in words]
-        leave(tmp_path / str(n), words, {"val/accuracy": 0.9 + n / 100}, {"val/accuracy": [0.8]})
+    for n, of_job in enumerate(overrides):
+        quoted = [f'"{override}"' for override in of_job]
+        leave(tmp_path / str(n), quoted, {"val/accuracy": 0.9 + n / 100}, {"val/accuracy": [0.8]})
     page = report(tmp_path)
     assert expected in page.texts
     assert any("one seed: no intervals" in text for text in page.texts) == ("seed: 3" not in expected)
@@ -170,8 +170,8 @@ def test_sweep_in_which_nothing_worked_says_so(tmp_path, leave):
 def test_random_search_is_shown_job_by_job(tmp_path, leave):
     noise = np.random.default_rng(0)
     for n in range(60):
-        words = [f"optim.lr={10 ** noise.uniform(-3, 0):.6f}", f"optim.weight_decay={noise.uniform():.6f}"]
-        leave(tmp_path / str(n), words, {"status": "completed", "val/accuracy": noise.uniform()})
+        overrides = [f"optim.lr={10 ** noise.uniform(-3, 0):.6f}", f"optim.weight_decay={noise.uniform():.6f}"]
+        leave(tmp_path / str(n), overrides, {"status": "completed", "val/accuracy": noise.uniform()})
     page = report(tmp_path)
     assert any("hardly two jobs share" in text or "shares too few" in text for text in page.texts)
     assert (tmp_path / "report" / "parallel.png").exists() and not page.table("better", "than")
@@ -179,21 +179,21 @@ def test_random_search_is_shown_job_by_job(tmp_path, leave):
 
 def test_group_with_a_slash_in_its_name_has_its_curves_in_the_same_folder(tmp_path, leave):
     for n in range(8):
-        words = [f"model/head={'ab'[n // 4]}", f"optim.lr={1 + n // 2 % 2}", f"seed={n % 2}"]
-        leave(tmp_path / str(n), words, {"val/accuracy": n / 10}, {"val/accuracy": [0.0, n / 10]})
+        overrides = [f"model/head={'ab'[n // 4]}", f"optim.lr={1 + n // 2 % 2}", f"seed={n % 2}"]
+        leave(tmp_path / str(n), overrides, {"val/accuracy": n / 10}, {"val/accuracy": [0.0, n / 10]})
     report(tmp_path)
     assert (tmp_path / "report" / "curves_model_head.png").exists()
 
 
 def test_command_says_where_the_page_is_and_answers_mistakes_in_a_line(sweep, tmp_path):
-    def command(*words):
-        return subprocess.run([sys.executable, ROOT / "scripts/report.py", *words], capture_output=True, text=True)
+    def command(*overrides):
+        return subprocess.run([sys.executable, ROOT / "scripts/report.py", *overrides], capture_output=True, text=True)
 
     done = command(sweep, "--out", tmp_path / "new" / "place")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "new" / "place" / "report.html").exists() and "report.html" in done.stdout
-    for words in ([tmp_path / "nowhere"], [sweep, "--metric", "val/f1"]):
-        refused = command(*words)
+    for overrides in ([tmp_path / "nowhere"], [sweep, "--metric", "val/f1"]):
+        refused = command(*overrides)
         assert refused.returncode == 2 and "Traceback" not in refused.stderr
         assert not re.search(r"^ ", refused.stderr.splitlines()[-1])
 

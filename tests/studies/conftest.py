@@ -16,8 +16,8 @@ def make_lab(tmp_path_factory):
 
     run_config = runpy.run_path(str(ROOT / "scripts" / "study.py"))["run_config"]
 
-    def compose(words):
+    def compose(overrides):
         with hydra_with(ROOT / "conf"):
-            return run_config((*words, "trainer.accelerator=cpu"))
+            return run_config((*overrides, "trainer.accelerator=cpu"))
 
     return lambda: Lab(compose, ROOT / "train.py", tmp_path_factory.mktemp("study"))

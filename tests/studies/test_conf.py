@@ -13,9 +13,9 @@ from seedbed.startup.command import hydra_with
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
-def composed_by(name: str, *words: str) -> dict:
+def composed_by(name: str, *overrides: str) -> dict:
     with hydra_with(CONF):
-        return OmegaConf.to_container(compose(name, list(words)), resolve=True)
+        return OmegaConf.to_container(compose(name, list(overrides)), resolve=True)
 
 
 @pytest.mark.parametrize("study", sorted(path.stem for path in (CONF / "study").glob("*.yaml")))

@@ -108,8 +108,8 @@ def test_suggestion_is_five_times_the_beginning_of_the_bottom_but_short_of_the_l
 def finder(composed):
     from seedbed.training.build import Parts, build_data
 
-    def search(*words, **options):
-        config, parts = composed(*words)[0], Parts()
+    def search(*overrides, **options):
+        config, parts = composed(*overrides)[0], Parts()
         data = build_data(config)
         return find(lambda: parts.module(config, data), data.train_dataloader(), **options)
 
@@ -130,19 +130,19 @@ def test_suggestion_for_the_default_mlp_trains_to_half_a_point_of_the_best_of_a_
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [["loss=bce"], ["loss=l1"], ["optim=adam"], ["optim=rmsprop"], ["optim=basic"], ["model=linear"], ["loss=nll"]],
     ids=" ".join,
 )
-def test_suggestion_trains_whatever_the_loss_and_optimiser(finder, fit, words):
-    found = finder(*words)
+def test_suggestion_trains_whatever_the_loss_and_optimiser(finder, fit, overrides):
+    found = finder(*overrides)
     assert found.tried
-    run = fit(*words, f"optim.lr={found.suggestion}", "trainer.max_epochs=2")
+    run = fit(*overrides, f"optim.lr={found.suggestion}", "trainer.max_epochs=2")
     assert run.metrics["val/accuracy"] > 0.95
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         [],
         ["trainer.gradient_clip_val=0.01"],
@@ -153,11 +153,11 @@ def test_suggestion_trains_whatever_the_loss_and_optimiser(finder, fit, words):
     ],
     ids=" ".join,
 )
-def test_steps_are_those_of_the_run(composed, fit, words):
+def test_steps_are_those_of_the_run(composed, fit, overrides):
     from seedbed.training.build import Parts, build_data, build_trainer
 
-    words = [*words, "model.dropout=0", "optim.lr=1", "+trainer.limit_train_batches=12", "trainer.max_epochs=1"]
-    run, (config, _) = fit(*words), composed(*words)
+    overrides = [*overrides, "model.dropout=0", "optim.lr=1", "+trainer.limit_train_batches=12", "trainer.max_epochs=1"]
+    run, (config, _) = fit(*overrides), composed(*overrides)
     data, mine = build_data(config), Parts().module(config, build_data(config))
     precision = build_trainer(config, logger=False, callbacks=[]).precision_plugin
     train(mine, iter(data.train_dataloader()), [1.0] * run.metrics["steps"], "", precision)

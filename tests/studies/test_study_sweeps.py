@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seedbed.errors import ConfigError
-from seedbed.studies import sweeps
+from seedbed.studies import over_seeds
 from seedbed.studies.depth import depth
 from seedbed.studies.init import init
 from seedbed.studies.loss import loss
@@ -18,28 +18,32 @@ from seedbed.sweeps.records import Job
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_curve_is_what_tensorboard_reads(fit):
-    run = fit("model=linear", "trainer.max_epochs=3")
-    assert len(run.curve("train/loss")) == 3
-    assert sweeps.curve(run.folder, "train/loss") == run.curve("train/loss")
+def test_mean_curve_ends_with_the_shortest_run(tmp_path):
+    for name, rows in (("0", "0,,0.5\n1,0.4,0.7\n2,0.2,0.8\n"), ("1", "0,,0.6\n1,0.6,0.9\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "history.csv").write_text(f"epoch,train/loss,val/accuracy\n{rows}")
+    jobs = [Job(n, str(n), {}, {}) for n in range(3)]  # the third left no history
+    half = 12.706205 * 0.1  # Student's t for two numbers that are 0.2 apart
+    assert over_seeds.mean_curve(jobs, tmp_path, "train/loss") == {1: pytest.approx((0.5, half))}
+    assert list(over_seeds.mean_curve(jobs, tmp_path, "val/accuracy")) == [0, 1]
 
 
-def test_having_finds_values_as_one_types_them():
+def test_select_finds_values_as_one_types_them():
     jobs = [Job(n, str(n), {"optim.lr": lr, "init": "default"}, {}) for n, lr in enumerate((0.1, 1, 1))]
-    assert [job.number for job in sweeps.having(jobs, {"optim.lr": "1", "init": "default"})] == [1, 2]
+    assert [job.number for job in over_seeds.select(jobs, {"optim.lr": "1", "init": "default"})] == [1, 2]
 
 
 def test_jobs_without_accuracy_are_left_out():
     jobs = [Job(n, str(n), {}, {"val/accuracy": value}) for n, value in enumerate((0.5, None, 0.7))] + [
         Job(3, "3", {}, {})
     ]
-    assert sweeps.mean_and_interval(sweeps.accuracies(jobs))[0] == pytest.approx(0.6)
+    assert over_seeds.mean_and_interval(over_seeds.accuracies(jobs))[0] == pytest.approx(0.6)
 
 
 @pytest.fixture(scope="module")
 def init_study(make_lab):
     lab = make_lab()
-    return lab, init(lab, ["linear"], ["default", "normal"], seeds=2, epochs=2, words=["optim.lr=1"])
+    return lab, init(lab, ["linear"], ["default", "normal"], seeds=2, epochs=2, overrides=["optim.lr=1"])
 
 
 def test_init_finds_the_standard_normal_worse(init_study):
@@ -58,7 +62,7 @@ def test_init_equals_the_sweeps_own_jobs(init_study):
 
 @pytest.mark.slow
 def test_loss_takes_each_loss_at_its_best_lr(make_lab):
-    found = loss(make_lab(), ["mnist_loss", "mse"], [0.001, 0.1, 3], seeds=2, epochs=2, words=["model=mlp"])
+    found = loss(make_lab(), ["mnist_loss", "mse"], [0.001, 0.1, 3], seeds=2, epochs=2, overrides=["model=mlp"])
     assert {row[0]: row[1] for row in found.rows} == {"mnist_loss": "3", "mse": "0.1"}
 
 
@@ -69,8 +73,8 @@ def test_depth_only_kaiming_trains_twenty_layers(make_lab):
     assert min(accuracy["default"][0], *accuracy["kaiming_normal"]) > 0.9 and accuracy["default"][1] < 0.6
 
 
-def study(*words: str, cwd: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "scripts" / "study.py"), *words]
+def study(*overrides: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "scripts" / "study.py"), *overrides]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
@@ -84,7 +88,7 @@ def test_command_prints_its_table_and_leaves_its_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "shown"),
+    ("overrides", "shown"),
     [
         (["study=init", "study.seeds=0"], "study.seeds=0: must be an integer ≥ 1"),
         (["study=nope"], "Could not find 'study/nope'"),
@@ -92,8 +96,8 @@ def test_command_prints_its_table_and_leaves_its_files(tmp_path):
     ],
     ids=str,
 )
-def test_mistake_ends_with_its_message_and_leaves_nothing(tmp_path, words, shown):
-    done = study(*words, cwd=tmp_path)
+def test_mistake_ends_with_its_message_and_leaves_nothing(tmp_path, overrides, shown):
+    done = study(*overrides, cwd=tmp_path)
     assert done.returncode != 0 and shown in done.stderr + done.stdout and "Traceback" not in done.stderr
     assert not (tmp_path / "outputs").exists()
 

@@ -7,13 +7,13 @@ from torch import nn
 from seedbed.errors import ConfigError
 from seedbed.studies.why_sqrt5 import measure, why_sqrt5
 
-WORDS = ["model=convnet", "data=mnist", "data.normalize=standard", "data.batch_size=64", "loss=cross_entropy"]
+OVERRIDES = ["model=convnet", "data=mnist", "data.normalize=standard", "data.batch_size=64", "loss=cross_entropy"]
 INITS = ["default", "kaiming_normal", "kaiming_uniform", "normal", "lsuv"]
 
 
 @pytest.fixture(scope="module")
 def findings(make_lab, mnist_root):
-    return why_sqrt5(make_lab(), INITS, seeds=20, steps=5, words=WORDS)
+    return why_sqrt5(make_lab(), INITS, seeds=20, steps=5, overrides=OVERRIDES)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,9 @@ def test_measured_are_a_layers_output_and_its_weights_gradient():
 
 @pytest.mark.parametrize("model", ["pixel_similarity", "gan"])
 def test_model_without_a_gradient_to_measure_is_refused(make_lab, model):
-    words = [f"model={model}", "loss=bce", *["module=gan"] * (model == "gan")]
-    with pytest.raises(ConfigError, match=f"study.words=model={model} .*no single optimiser trains this model"):
-        why_sqrt5(make_lab(), ["default"], 1, 1, words)
+    overrides = [f"model={model}", "loss=bce", *["module=gan"] * (model == "gan")]
+    with pytest.raises(ConfigError, match=f"study.overrides=model={model} .*no single optimiser trains this model"):
+        why_sqrt5(make_lab(), ["default"], 1, 1, overrides)
 
 
 def test_what_it_leaves(findings, tmp_path):

@@ -1,4 +1,4 @@
-"""A study is f(lab, …) → Findings: an experiment with one question, a table and a picture (scripts/study.py).
+"""A study is a function f(lab, …) → Findings: an experiment with one question (scripts/study.py runs it).
 
-The lab makes networks and trains sweeps from words of train.py's command line; what is measured and drawn is here.
+The lab builds networks and trains sweeps from overrides, as one types them for train.py; a study measures and draws.
 """

@@ -1,4 +1,4 @@
-"""Explosion and vanishing: what a hundred random layers do to a vector."""
+"""Explosion and vanishing: a vector after a hundred random layers."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ SCALES: dict[str, Callable[[int], float]] = {
 
 
 def multiply(std: float, size: int = 512, times: int = 100, seed: int = 0) -> Tensor:
-    """A standard normal vector after 0, 1, …, `times` multiplications with random matrices: float32 [times + 1, size].
+    """Return a standard normal vector after 0, 1, …, `times` multiplications: float32 [times + 1, size].
 
-    Each matrix is a new one, [size, size], with normal entries of this std.
+    Each multiplication is with a new matrix [size, size] of normal entries with this std.
     """
-    draw = torch.Generator().manual_seed(seed)
-    x = torch.randn(size, generator=draw)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(size, generator=generator)
     vectors = [x]
     for _ in range(times):
-        x = torch.randn(size, size, generator=draw) * std @ x
+        x = torch.randn(size, size, generator=generator) * std @ x
         vectors.append(x)
     return torch.stack(vectors)
 
 
 def rms(vectors: Tensor) -> Tensor:
-    """Root mean square of each row, in float64: that of large float32 numbers is finite as long as they are."""
+    """Return the root mean square of each row, in float64, where the squares of float32 numbers are finite."""
     return vectors.double().square().mean(1).sqrt()
 
 
@@ -41,15 +41,14 @@ def explosion(lab, size: int = 512, times: int = 100, seeds: int = 5) -> Finding
     """Multiply a vector by 100 random matrices of three scales (fast.ai part 2, lesson 9)."""
     vectors = {name: [multiply(std(size), size, times, s) for s in range(seeds)] for name, std in SCALES.items()}
     sizes = {name: torch.stack([rms(v) for v in runs]) for name, runs in vectors.items()}  # [seeds, times + 1]
+    is_nan, is_zero = (lambda v: v.isnan().any(1)), (lambda v: (v == 0).all(1))
     firsts = {
-        name: [
-            _range([_first(reached) for reached in map(test, runs)])
-            for test in (lambda v: v.isnan().any(1), lambda v: (v == 0).all(1))
-        ]
+        name: [_range([_first_true(test(run)) for run in runs]) for test in (is_nan, is_zero)]
         for name, runs in vectors.items()
     }
-    header = ["matrices", "nan from", "0 from", f"mean rms after {times}", "least", "most"]
-    rows = [[name, *firsts[name], *_spread(ends[:, -1])] for name, ends in sizes.items()]
+    header = ["matrices", "nan from", "0 from", f"mean rms after {times}", "min", "max"]
+    last = {name: runs[:, -1] for name, runs in sizes.items()}
+    rows = [[name, *firsts[name], *map(float, (x.mean(), x.min(), x.max()))] for name, x in last.items()]
     return Findings(
         f"A vector of {size} standard normal numbers, multiplied {times} times, {seeds} seeds:",
         header,
@@ -65,21 +64,17 @@ def explosion(lab, size: int = 512, times: int = 100, seeds: int = 5) -> Finding
     )
 
 
-def _first(reached: Tensor) -> int | None:
-    return int(reached.nonzero()[0]) if reached.any() else None
+def _first_true(steps: Tensor) -> int | None:
+    return int(steps.nonzero()[0]) if steps.any() else None
 
 
 def _range(numbers: list[int | None]) -> str:
-    """28, or 27–29 over the seeds; never."""
-    found = [n for n in numbers if n is not None]
-    if not found:
+    """Return "28" if all seeds agree, else "27–29", "28 (3 of 5)" or "never"."""
+    known = [n for n in numbers if n is not None]
+    if not known:
         return "never"
-    shown = str(min(found)) if min(found) == max(found) else f"{min(found)}–{max(found)}"
-    return shown if len(found) == len(numbers) else f"{shown} ({len(found)} of {len(numbers)})"
-
-
-def _spread(ends: Tensor) -> list[float]:
-    return [float(ends.mean()), float(ends.min()), float(ends.max())]
+    text = str(min(known)) if min(known) == max(known) else f"{min(known)}–{max(known)}"
+    return text if len(known) == len(numbers) else f"{text} ({len(known)} of {len(numbers)})"
 
 
 def _picture(sizes: dict[str, Tensor], firsts: dict[str, list[str]], size: int):
@@ -97,14 +92,14 @@ def _picture(sizes: dict[str, Tensor], firsts: dict[str, list[str]], size: int):
         line.set_label(f"{name}: {fate}")
     limits = torch.finfo(torch.float32)
     smallest = limits.smallest_normal * limits.eps
-    for limit, name, va in ((limits.max, "largest", "bottom"), (smallest, "smallest", "top")):  # no line gets there
+    for limit, name, va in ((limits.max, "largest", "bottom"), (smallest, "smallest", "top")):  # no line is there
         ax.axhline(limit, color="grey", linestyle=":", linewidth=1)
         ax.text(len(shown) - 1, limit, f"{name} float32: {limit:.1e}", color="grey", ha="right", va=va, fontsize=9)
     ax.set_yscale("log")
     ax.set_yticks([10.0**e for e in range(-50, 50, 10)])
     ax.set_ylim(1e-50, 1e45)
     ax.set_title(f"A vector multiplied by random {size} × {size} matrices, {len(runs)} seeds each")
-    fig.legend(loc="outside lower center", ncols=len(sizes))  # in the axes it would lie on some line, for some size
+    fig.legend(loc="outside lower center", ncols=len(sizes))  # inside the axes it would cover a line, for some size
     ax.set_xlabel("multiplications")
     ax.set_ylabel("root mean square of the vector (log)")
     ax.grid(alpha=0.3)

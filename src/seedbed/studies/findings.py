@@ -1,14 +1,14 @@
-"""What a study found, and how it is written down."""
+"""The findings of a study, and the files that they are written to."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seedbed.tables import aligned, figure
+from seedbed.files import write_whole
+from seedbed.tables import aligned, csv_text, figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ Cell = str | int | float | None
 class Findings:
     """A conclusion of a line or two, a table that fits a terminal, pictures, and curves for TensorBoard.
 
-    curves: tag → step → value. details: another table, of all that was measured, too long to read.
+    curves: tag → step → value. details: a second table, too long to read, of everything that was measured.
     """
 
     conclusion: str
@@ -31,17 +31,17 @@ class Findings:
     details: Sequence[dict[str, Any]] = ()
 
     def text(self) -> str:
-        """The table for the terminal."""
-        shown = [[figure(v) if isinstance(v, float | None) else str(v) for v in row] for row in self.rows]
-        return aligned(list(self.header), shown)
+        """Return the table for the terminal."""
+        cells = [[figure(v) if isinstance(v, float | None) else str(v) for v in row] for row in self.rows]
+        return aligned(list(self.header), cells)
 
     def write(self, folder: Path) -> None:
-        """table.csv (details.csv), a PNG a figure, and an event file with figures and curves."""
+        """Write table.csv (and details.csv), a PNG file for each figure, and an event file with figures and curves."""
         from torch.utils.tensorboard import SummaryWriter
 
-        _write_csv(folder / "table.csv", self.header, self.rows)
+        write_whole(folder / "table.csv", csv_text(self.header, self.rows))
         if self.details:
-            _write_csv(folder / "details.csv", self.details[0], [row.values() for row in self.details])
+            write_whole(folder / "details.csv", csv_text(list(self.details[0]), (row.values() for row in self.details)))
         with SummaryWriter(str(folder)) as writer:
             for tag, values in self.curves.items():
                 for step, value in values.items():
@@ -49,8 +49,3 @@ class Findings:
             for name, picture in self.figures.items():
                 picture.savefig(folder / f"{name}.png", dpi=150)
                 writer.add_figure(name, picture)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])

@@ -1,4 +1,4 @@
-"""Where the studies get their networks and sweeps from: words of train.py's command line."""
+"""Networks and sweeps for the studies, from overrides as one types them for train.py."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = logging.getLogger("seedbed")
 
 
 class Lab:
-    """Networks in this process, sweeps in another.
+    """Builds networks in this process and trains sweeps in another.
 
-    compose: words → the config of such a run, or a ConfigError. train: the path of train.py. folder: the study's own.
+    compose: overrides → the config of that run; raises ConfigError. train: path of train.py. folder: the study's own.
     """
 
     def __init__(self, compose: Callable[[Sequence[str]], dict[str, Any]], train: Path, folder: Path):
@@ -33,25 +33,25 @@ class Lab:
         self._parts, self._data = Parts(), cache(lambda node: build_data({"data": json.loads(node)}))
 
     def check(self, *commands: Sequence[str]) -> None:
-        """Raises ConfigError for the first of these commands that names what is not there: before any work begins."""
-        for words in commands:
-            check(self._compose(tuple(words)))
+        """Raise ConfigError for the first command that names something unknown, before any work begins."""
+        for overrides in commands:
+            check(self._compose(tuple(overrides)))
 
-    def module(self, words: tuple[str, ...], seed: int) -> tuple[Supervised, DataModule]:
-        """An untrained run and its data. `seed` is that of the weights: the order of the data stays the words'."""
-        config = {**self._compose(words), "seed": seed}
+    def module(self, overrides: tuple[str, ...], seed: int) -> tuple[Supervised, DataModule]:
+        """Return an untrained run and its data. `seed` is that of the weights, not of the order of the data."""
+        config = {**self._compose(overrides), "seed": seed}
         check(config)
         data = self._data(json.dumps(config["data"]))
         return self._parts.module(config, data), data
 
-    def sweep(self, words: Sequence[str]) -> list[Job]:
-        """The jobs of `train.py -m`, trained by the fused launcher; a failed one is among them, without metrics.
+    def sweep(self, overrides: Sequence[str]) -> list[Job]:
+        """Train the jobs of `train.py -m` with the fused launcher; a failed job is returned without metrics.
 
         Raises ConfigError if no job began.
         """
-        words = ["-m", "hydra/launcher=fused", *words, f"hydra.sweep.dir='{self.runs}'"]
-        log.info("python train.py %s\n", shlex.join(words))
-        subprocess.run([sys.executable, str(self.train), *words], check=False)
+        arguments = ["-m", "hydra/launcher=fused", *overrides, f"hydra.sweep.dir='{self.runs}'"]
+        log.info("python train.py %s\n", shlex.join(arguments))
+        subprocess.run([sys.executable, str(self.train), *arguments], check=False)
         if not self.runs.is_dir() or not (jobs := read(self.runs)):
             raise ConfigError("the study's sweep has trained nothing: its message stands above")
         return jobs

@@ -1,6 +1,6 @@
-"""Why √5? What each init does to the activations and gradients of a convolutional network, before and after training.
+"""Why √5? Activations and gradients of a convolutional network under each init, before and after training.
 
-Source: fast.ai part 2 (2019), lesson 9: PyTorch's default, kaiming_uniform with a = √5, lets them vanish.
+Source: fast.ai part 2 (2019), lesson 9: under PyTorch's default, kaiming_uniform with a = √5, they vanish.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ WHEN = ("before", "after")
 
 
 def measure(net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> list[dict[str, float]]:
-    """Of each layer: mean, std, variance of its output (before any activation), mean, std of its weight's gradient.
+    """Return for each layer mean, std and variance of its output (before any activation), and of its weight's gradient.
 
-    Over everything: samples, channels, positions. The net's gradients are None afterwards.
+    All are over samples, channels and positions together. The net's gradients are None afterwards.
     """
     outputs: dict[nn.Module, Tensor] = {}
     hooks = [m.register_forward_hook(lambda m, args, out: outputs.update({m: out.detach()})) for m in layers(net)]
     loss(net(x), y).backward()
     for hook in hooks:
         hook.remove()
-    found = []
+    rows = []
     for layer, out in outputs.items():
         grad = layer.weight.grad
         mean, variance = out.mean().item(), out.var().item()
         statistics = {"mean": mean, "std": math.sqrt(variance), "variance": variance}
-        found.append({**statistics, "gradient mean": grad.mean().item(), "gradient std": grad.std().item()})
+        rows.append({**statistics, "gradient mean": grad.mean().item(), "gradient std": grad.std().item()})
     net.zero_grad()
-    return found
+    return rows
 
 
 def train(module, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> float:
@@ -52,17 +52,17 @@ def train(module, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> float
     return loss.item()
 
 
-def why_sqrt5(lab, inits: Sequence[str], seeds: int, steps: int, words: Sequence[str]) -> Findings:
-    """Statistics of every layer under each init, means over seeds; on the 256 images that an init may see."""
-    lab.check(*((*words, f"init={init}") for init in inits))
-    if not isinstance(lab.module((*words, f"init={inits[0]}"), 0)[0].configure_optimizers(), Optimizer):
-        raise ConfigError(f"study.words={' '.join(words)}: no single optimiser trains this model")
+def why_sqrt5(lab, inits: Sequence[str], seeds: int, steps: int, overrides: Sequence[str]) -> Findings:
+    """Measure every layer under each init, averaged over seeds, on the 256 images that an init may see."""
+    lab.check(*((*overrides, f"init={init}") for init in inits))
+    if not isinstance(lab.module((*overrides, f"init={inits[0]}"), 0)[0].configure_optimizers(), Optimizer):
+        raise ConfigError(f"study.overrides={' '.join(overrides)}: no single optimiser trains this model")
     details, losses = [], {}
     progress = tqdm(total=len(inits) * seeds, unit="net", desc="training", mininterval=1)
     for init in inits:
         runs, last = [], []
         for seed in range(seeds):
-            module, data = lab.module((*words, f"init={init}"), seed)
+            module, data = lab.module((*overrides, f"init={init}"), seed)
             x, labels = data.sample, data.splits.train[1]
             y = labels[:: max(1, len(labels) // len(x))][: len(x)]
             before = measure(module.net, module.loss, x, y)
@@ -78,7 +78,7 @@ def why_sqrt5(lab, inits: Sequence[str], seeds: int, steps: int, words: Sequence
 
 
 def _means(runs: list[list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Means over seeds of a layer's statistics, the layers numbered from 1; not finite where a run has diverged."""
+    """Average each layer's statistics over seeds, layers numbered from 1; NaN or inf where a run diverged."""
     return [
         {"layer": number, **{name: fmean(row[name] for row in rows) for name in rows[0]}}
         for number, rows in enumerate(zip(*runs, strict=True), start=1)
@@ -142,5 +142,5 @@ def _picture(details: list[dict], seeds: int, steps: int):
     for ax in axes[-1]:
         ax.set_xlabel("layer")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", title="init")
-    fig.suptitle(f"What an init does to a network's layers: means over {seeds} seeds")
+    fig.suptitle(f"A network's layers under each init: means over {seeds} seeds")
     return fig
