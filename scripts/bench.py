@@ -1,23 +1,26 @@
-"""Time Seedbed beside what a user would write or use else: python scripts/bench.py [epoch] [start] [sweep] …
+"""Time Seedbed beside the code or the library that one would use otherwise: python scripts/bench.py [SUBJECT …]
 
-Each subject runs both of its sides in turn and prints medians and ratios.
-`epoch`: an epoch with validation, TensorBoard, progress bar and checkpoints, against the plain loop. About a minute.
-`start`: whole commands that need no torch. Ten seconds.
-`sweep`: fused sweeps beside the basic launcher, one job, plain loops and bare matrix products. Ten minutes.
-`joblib`: 20 MLPs on all cores beside the basic launcher. Three minutes.
-`halving`: 256 learning rates trained to the end and halved. Three minutes.
-`resnet18`: one epoch beside fastai (pip install fastai). Ten minutes.
-`speedrun`: one epoch of full MNIST beside the published recipe. A minute.
+    epoch       one epoch with validation, TensorBoard, progress bar and checkpoints, beside the plain loop    1 min
+    start       commands that train nothing, beside the import that each needs                                 10 s
+    sweep       fused sweeps beside the basic launcher, one job, plain loops and bare matrix products          10 min
+    processes   20 MLPs in one process per core, beside one after another                                      3 min
+    halving     256 learning rates trained to the end, and halved                                              3 min
+    resnet18    one epoch beside fastai (pip install fastai)                                                   10 min
+    speedrun    one epoch of full MNIST beside the published recipe                                            1 min
+
+Without a subject it runs epoch and start. Each subject runs its sides in turn and prints medians and ratios.
 """
 
-import sys
+import argparse
 from importlib import import_module
 
-SUBJECTS = ("epoch", "start", "sweep", "joblib", "halving", "resnet18", "speedrun")
+SUBJECTS = ("epoch", "start", "sweep", "processes", "halving", "resnet18", "speedrun")
 
 if __name__ == "__main__":
-    subjects = sys.argv[1:] or SUBJECTS[:2]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("subjects", nargs="*", default=SUBJECTS[:2], metavar="SUBJECT", help="what to time")
+    subjects = parser.parse_args().subjects
     if unknown := set(subjects).difference(SUBJECTS):
-        sys.exit(f"{', '.join(sorted(unknown))}: there is {', '.join(SUBJECTS)}")
+        parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(SUBJECTS)}")
     for subject in subjects:
         import_module(f"benchmarks.{subject}").main()

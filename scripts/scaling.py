@@ -1,26 +1,22 @@
-"""What a job of a fused sweep costs besides training, part by part: the figures of docs/scaling.md.
+"""Print what a job of a fused sweep costs besides training, part by part: the figures of docs/scaling.md.
 
-python scripts/scaling.py 1000        1,000 linear jobs of one epoch; ms of processor time, bytes and files a job
+python scripts/scaling.py 1000        1,000 linear jobs of one epoch: ms of processor time, bytes and files per job
 """
 
+import argparse
 import os
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from seedbed.startup.command import hydra_with
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 SPENT: dict[str, float] = {}  # part → seconds of processor time
 
 
 def timed(owner: object, name: str, part: str) -> None:
-    """Have each call of owner.name counted under `part`."""
+    """Count each call of owner.name under `part`."""
     function: Callable = getattr(owner, name)
 
     def counted(*args, **kwargs):
@@ -41,7 +37,7 @@ def watch() -> None:
     timed(manifest.Manifest, "add", "manifest.jsonl, written")
     timed(batch, "write_hydra_folder", ".hydra/")
     timed(stack.Stack, "__init__", "stack of networks")
-    timed(checkpoints.MemberCheckpoints, "write", "checkpoints/last.ckpt and best.ckpt")
+    timed(checkpoints.MemberCheckpoints, "write", "last.ckpt, best.ckpt")
     timed(sweep, "write_events", "event file")
     timed(sweep, "write_metrics", "metrics.json")
     timed(summary, "read", "summary, read")
@@ -49,32 +45,31 @@ def watch() -> None:
 
 
 def main(count: int) -> None:
-    import train
-    from seedbed.startup.quick_import import import_torch
+    import seedbed
     from seedbed.sweeps.manifest import Manifest
 
-    import_torch()
     folder = Path(tempfile.mkdtemp())
-    words = ["hydra/launcher=fused", "model=linear", "trainer.max_epochs=1", f"hydra.sweep.dir={folder}/sweep"]
-    with hydra_with(ROOT / "conf") as hydra:
-        watch()
-        start = time.process_time()
-        hydra.multirun("config", train.main.__wrapped__, [*words, f"seed=range(0,{count})", "data.seed=0"])
+    overrides = ["hydra/launcher=fused", "model=linear", "trainer.max_epochs=1", f"hydra.sweep.dir={folder}/sweep"]
+    watch()
+    start = time.process_time()
+    seedbed.sweep(*overrides, f"seed=range(0,{count})", "data.seed=0")
     SPENT["everything, training included"] = time.process_time() - start
     start = time.process_time()
     Manifest(folder / "sweep")
     SPENT["manifest.jsonl, read"] = time.process_time() - start
     print()
     for part, seconds in SPENT.items():
-        print(f"{part:52} {seconds / count * 1e3:8.3f} ms a job")
+        print(f"{part:32} {seconds / count * 1e3:8.3f} ms per job")
     paths = list((folder / "sweep").rglob("*"))
     on_disk = sum(path.stat().st_blocks for path in paths) * 512
-    print(f"{len(paths) / count:.2f} files and folders, {on_disk / count:.0f} bytes on disk a job")
+    print(f"{len(paths) / count:.2f} files and folders, {on_disk / count:.0f} bytes on disk per job")
     for name in ("manifest.jsonl", "summary.csv"):
-        print(f"{name}: {(folder / 'sweep' / name).stat().st_size / count:.0f} bytes a job")
-    print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, process {os.getpid()}")
+        print(f"{name}: {(folder / 'sweep' / name).stat().st_size / count:.0f} bytes per job")
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, process {os.getpid()}")
     shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("jobs", type=int, help="number of jobs")
+    main(parser.parse_args().jobs)

@@ -4,19 +4,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, SCRIPTS / name, *arguments], capture_output=True, text=True)
 
 
 def test_scaling_prints_the_cost_of_each_part():
-    done = subprocess.run([sys.executable, ROOT / "scripts/scaling.py", "4"], capture_output=True, text=True)
+    done = run("scaling.py", "4")
     assert done.returncode == 0, done.stderr
-    parts = dict(
-        line.rsplit("ms a job", 1)[0].rsplit(None, 1) for line in done.stdout.splitlines() if "ms a job" in line
-    )
+    lines = [line.split("  ") for line in done.stdout.splitlines() if line.endswith("ms per job")]
+    parts = {words[0]: float(words[-1].split()[0]) for words in lines}
     assert {"compose", "event file", "metrics.json", "summary, read", "manifest.jsonl, read"} <= parts.keys()
-    assert all(float(cost) > 0 for cost in parts.values())
+    assert all(cost > 0 for cost in parts.values())
 
 
-def test_bench_names_its_subjects():
-    done = subprocess.run([sys.executable, ROOT / "scripts/bench.py", "speed"], capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith("speed: there is epoch, start, sweep")
+def test_bench_lists_its_subjects_and_refuses_others():
+    subjects = {path.stem for path in (SCRIPTS / "benchmarks").glob("*.py")} - {"measure"}
+    shown = run("bench.py", "--help").stdout
+    assert "epoch" in subjects and all(f"\n    {subject} " in shown for subject in subjects)
+    done = run("bench.py", "epoch", "speed")
+    assert done.returncode == 2 and "speed: choose from epoch, start" in done.stderr

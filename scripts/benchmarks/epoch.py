@@ -1,4 +1,4 @@
-"""One epoch with validation, TensorBoard, progress bar and checkpoints, beside the plain loop."""
+"""One epoch with validation, TensorBoard, progress bar and checkpoints, beside the plain loop with as many threads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from benchmarks.measure import alternate, composed, fit_seconds, print_header, print_row
 
 from seedbed.training.build import Parts, build_data
+from seedbed.training.threads import run_threads
 
 
 def main(rounds: int = 7) -> None:
@@ -26,7 +27,8 @@ def compare(title: str, overrides: list[str], epochs: int, goal: str, rounds: in
 
     def by_hand() -> float:
         module = Parts().module(config, data)
-        net, loss, opt = module.net[1:], module.loss, module.configure_optimizers()  # without its Flatten
+        # without the network's Flatten: x is flat
+        net, loss, opt = module.net[1:], module.loss, module.configure_optimizers()
         start = time.perf_counter()
         for _ in range(epochs):
             for i in torch.randperm(len(x)).split(config["data"]["batch_size"]):
@@ -39,4 +41,6 @@ def compare(title: str, overrides: list[str], epochs: int, goal: str, rounds: in
         return time.perf_counter() - start
 
     sides = {"by hand": by_hand, "seedbed": lambda: fit_seconds(config, Parts().module(config, data), data)}
-    print_row(title, *alternate(sides, rounds).values(), goal, scale=1e3 / epochs)
+    with run_threads(config) as choose_threads:
+        choose_threads(Parts().module(config, data).parameters())
+        print_row(title, *alternate(sides, rounds).values(), goal, scale=1e3 / epochs)

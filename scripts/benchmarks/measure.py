@@ -1,4 +1,4 @@
-"""How both sides of a comparison are timed and shown."""
+"""Time both sides of a comparison and print them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def alternate(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each side, round by round; one uncounted round first."""
+    """Return the seconds of each side in each round. A first round is not counted."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for r in range(rounds + 1):
         for name, side in sides.items():
@@ -32,7 +32,7 @@ def alternate(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, l
 
 
 def ratio(reference: Sequence[float], ours: Sequence[float]) -> float:
-    """Median over the rounds of ours / reference."""
+    """Return the median over the rounds of ours / reference."""
     return median(b / a for a, b in zip(reference, ours, strict=True))
 
 
@@ -41,29 +41,32 @@ def print_header(title: str, reference: str, ours: str, unit: str) -> None:
 
 
 def print_row(title: str, reference: Sequence[float], ours: Sequence[float], goal: str, scale: float = 1.0) -> None:
-    """Medians of both sides, in seconds · scale, and the median and range of ours / reference."""
+    """Print the medians of both sides, in seconds · scale, and the median and range of ours / reference."""
     ratios = [b / a for a, b in zip(reference, ours, strict=True)]
     spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
     cells = f"{median(reference) * scale:9.1f} {median(ours) * scale:9.1f} {median(ratios):7.2f}  {spread:>11}"
     print(f"{title:<28} {cells}   {goal}", flush=True)
 
 
-def command_seconds(*words: str, **environment: str) -> float:
-    """Seconds of `python …`."""
+def command_seconds(*arguments: str, **environment: str) -> float:
+    """Return the seconds that `python …` takes."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True, env=os.environ | environment)
+    subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True, env=os.environ | environment
+    )
     return time.perf_counter() - begin
 
 
-def train_seconds(*words: str, **environment: str) -> float:
-    """Seconds of `python train.py …`, whose folder is thrown away in the end.
+def train_seconds(*arguments: str, **environment: str) -> float:
+    """Return the seconds that `python train.py …` takes. Its folder is removed when the benchmark ends.
 
-    Not at once: ext4 looks for new inodes behind all that were deleted in the last minute, file by file.
+    If it were removed at once, the next command would be slower: ext4 looks for a free inode behind all those that were
+    deleted within the last minute.
     """
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
     folders = f"hydra.sweep.dir={folder}/sweep", f"hydra.run.dir={folder}/run"
-    return command_seconds("train.py", *words, *folders, **environment)
+    return command_seconds("train.py", *arguments, *folders, **environment)
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -77,9 +80,9 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 
 def fit_seconds(config: dict[str, Any], module: LightningModule, data: LightningDataModule, members: int = 1) -> float:
-    """Seconds from the first step to the last, with what train.py has: checkpoints, progress bar, TensorBoard.
+    """Return the seconds from the first step to the last; checkpoints, progress bar, TensorBoard as in train.py.
 
-    members: of a stack, whose event files are written after training.
+    members: the size of a stack, 1 for a single run. A stack's event files are written after training.
     """
     from lightning.pytorch.callbacks import LambdaCallback
 

@@ -1,4 +1,4 @@
-"""One epoch of resnet18 on MNIST_SAMPLE beside fastai's: seconds of fit, validation included; each in a process."""
+"""One epoch of resnet18 on MNIST_SAMPLE beside fastai: seconds of fit with validation, each in its own process."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ GOALS = {"resnet18_one_cycle": "≤ 0.65", "resnet18_fast": "≤ 0.35"}
 
 
 def main(rounds: int = 3) -> None:
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("fastai", *GOALS)}
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in ("fastai", *GOALS)}
     with tempfile.TemporaryDirectory() as images:
         write_images(Path(images))
         for _ in range(rounds):
-            for name in found:
-                found[name].append(fastai(images) if name == "fastai" else ours(name))
+            for name in results:
+                results[name].append(fastai(images) if name == "fastai" else ours(name))
     print(f"{'resnet18, one epoch':<28} {'seconds':>9} {'ratio':>7}   goal     accuracies")
-    theirs = [seconds for seconds, _ in found["fastai"]]
-    for name, rows in found.items():
+    theirs = [seconds for seconds, _ in results["fastai"]]
+    for name, rows in results.items():
         seconds = [row[0] for row in rows]
         accuracies = " ".join(f"{accuracy:.4f}" for _, accuracy in rows)
         print(
@@ -46,7 +46,7 @@ def main(rounds: int = 3) -> None:
 
 
 def ours(name: str) -> tuple[float, float]:
-    """(seconds, accuracy)"""
+    """Return (seconds, accuracy) of the experiment."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "train.py", f"experiment={name}", f"hydra.run.dir={folder}/run"]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -55,14 +55,14 @@ def ours(name: str) -> tuple[float, float]:
 
 
 def fastai(images: str) -> tuple[float, float]:
-    """(seconds, accuracy)"""
+    """Return (seconds, accuracy) of fastai."""
     command = [sys.executable, "-W", "ignore", "-c", FASTAI, images]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return found["seconds"], found["accuracy"]
+    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return result["seconds"], result["accuracy"]
 
 
 def write_images(root: Path) -> None:
-    """MNIST_SAMPLE as fastai reads it: <split>/<class>/<number>.png."""
+    """Write MNIST_SAMPLE as fastai reads it: <split>/<class>/<number>.png."""
     splits = mnist_sample()
     for split, (pixels, targets) in (("train", splits.train), ("valid", splits.valid)):
         for i, (picture, target) in enumerate(zip(pixels, targets.tolist(), strict=True)):

@@ -1,4 +1,4 @@
-"""Whole commands that train nothing, beside the import that each cannot do without."""
+"""Commands that train nothing, each beside the import that it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fused sweeps: whole commands beside the basic launcher, cold start included; then the training of 100 MLPs alone."""
+"""Fused sweeps: whole commands, start-up included, beside the basic launcher; then the training of 100 MLPs alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def show(title: str, other: float, fused: float, goal: str) -> None:
 
 
 def mlps(rounds: int = 3, epochs: int = 10) -> None:
-    """100 MLPs, 5 inits × 20 lrs, one seed: training alone, beside plain loops and bare products."""
+    """Time the training of 100 MLPs (5 inits × 20 lrs, one seed) beside plain loops and bare matrix products."""
     configs = []
     for init in ("default", "kaiming_normal", "kaiming_uniform", "xavier_normal", "orthogonal"):
         config = composed(f"init={init}", f"trainer.max_epochs={epochs}", "+trainer.limit_val_batches=0")
@@ -49,7 +49,8 @@ def mlps(rounds: int = 3, epochs: int = 10) -> None:
         data.seed = [0]
         return fit_seconds(configs[0], build_stack(Parts(), configs, 1, data), data, len(configs))
 
-    def plain() -> float:  # ten of the hundred, scaled
+    def plain() -> float:
+        """Time ten of the hundred, and scale."""
         begin = time.perf_counter()
         for config in configs[::10]:
             module = Parts().module(config, data)
@@ -62,7 +63,7 @@ def mlps(rounds: int = 3, epochs: int = 10) -> None:
         return (time.perf_counter() - begin) * 10
 
     def products() -> float:
-        """The first layer's product and its gradient's, which are all but 1/784 of the arithmetic."""
+        """Time the products of the first layer, forward and backward: all but 1/784 of the arithmetic."""
         weights, rows, gradient = torch.randn(3000, 784), x[:256], torch.randn(3000, 256)
         begin = time.perf_counter()
         for _ in range(epochs * 49):
