@@ -14,12 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 from seedbed.errors import Refusal
 from seedbed.sweeps.choices import register_choices
+from seedbed.sweeps.hydra_versions import VERSION_BASE
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
-
-# Hydra 1.3 wants to be told which behaviour is meant; 1.4 has one, and warns of the option
-VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
 
 
 def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
 from seedbed.sweeps.folders import register_resolvers
+from seedbed.sweeps.hydra_versions import store
 
 SLURM = (  # options of submitit.AutoExecutor
     "timeout_min cpus_per_task gpus_per_node tasks_per_node mem_gb nodes name stderr_to_stdout partition qos comment "
@@ -86,5 +86,5 @@ def register_choices() -> None:
     Plugins.instance()  # imports the installed plugins, which store theirs
     for group, choices in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS)):
         for name, node in choices.items():
-            ConfigStore.instance().store(group=f"hydra/{group}", name=name, node=node, provider="seedbed")
+            store(f"hydra/{group}", name, node)
     register_resolvers()

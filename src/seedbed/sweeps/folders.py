@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedbed.config_values import SWEEP_KEYS
 from seedbed.errors import Refusal
+from seedbed.sweeps.hydra_versions import register_resolver
 from seedbed.sweeps.manifest import NAME, Manifest
 
 LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
@@ -27,8 +28,8 @@ LONGEST_VALUE = 24
 
 
 def register_resolvers() -> None:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
+    register_resolver("run_folder", run_folder, replace=True)
+    register_resolver("sweep_folder", sweep_folder, replace=True)
 
 
 def run_folder(root: str, name: str, *, _root_: DictConfig) -> str:
