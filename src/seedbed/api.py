@@ -108,7 +108,7 @@ def sweep(*overrides: str) -> Sweep:
         except SystemExit as end:
             if isinstance(end, Refusal) or end.code != 1:  # 1: a job failed
                 raise
-    return Sweep(Path(folder))
+    return Sweep(Path(folder).absolute())
 
 
 def load(folder: str | os.PathLike, which: str = "best") -> Run:

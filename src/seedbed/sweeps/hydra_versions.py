@@ -16,8 +16,9 @@ VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") el
 # 1.4 asks for a list of the classes and functions that a config may name. Ours names whatever the user types.
 warnings.filterwarnings("ignore", message=r"hydra\.utils\.instantiate\(\) resolved _target_")
 
-# OmegaConf 2.4 has a new name for it
-register_resolver = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver
+# OmegaConf 2.4 gave `register_resolver`, which was another function in 2.3, the arguments of `register_new_resolver`
+_is_new = "replace" in inspect.signature(OmegaConf.register_resolver).parameters
+register_resolver = OmegaConf.register_resolver if _is_new else OmegaConf.register_new_resolver
 
 REPLACE = {"replace": True} if "replace" in inspect.signature(ConfigStore.store).parameters else {}
 
