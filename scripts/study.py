@@ -14,27 +14,25 @@ import logging
 import sys
 from pathlib import Path
 
-import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from seedbed.errors import ConfigError
 from seedbed.startup.command import command
 
 log = logging.getLogger("seedbed")
-TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 
 
 @command("../conf", "study")
 def main(cfg: DictConfig) -> None:
-    from seedbed.studies.lab import Lab
+    from seedbed.studies.lab import Lab, compose
 
+    GlobalHydra.instance().clear()  # there is one at a time; the study composes the configs of its runs with its own
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        findings = instantiate(cfg.study, _convert_="all")(Lab(run_config, TRAIN, folder))
+        findings = instantiate(cfg.study, _convert_="all")(Lab(compose, folder))
     except ConfigError as error:
         log.error("%s", error)
         sys.exit(2)
@@ -45,15 +43,6 @@ def main(cfg: DictConfig) -> None:
         log.info("picture: %s", shown / f"{name}.png")
     log.info("table:   %s", shown / "table.csv")
     log.info("look:    tensorboard --logdir %s", shown)
-
-
-def run_config(overrides: tuple[str, ...]) -> dict:
-    """Compose the config of `train.py` with these overrides. Raises ConfigError where Hydra would not find one."""
-    try:
-        return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        message, _, _ = str(error).partition("Config search path")
-        raise ConfigError(" ".join(message.split())) from error
 
 
 if __name__ == "__main__":

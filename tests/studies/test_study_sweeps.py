@@ -122,6 +122,6 @@ def test_unknown_name_is_one_line_before_any_work(make_lab, monkeypatch, study, 
     assert "\n" not in str(error.value)
 
 
-def test_sweep_that_trains_nothing_is_said(make_lab):
-    with pytest.raises(ConfigError, match="trained nothing"):
+def test_sweep_with_a_mistake_is_refused_with_its_message(make_lab):
+    with pytest.raises(ConfigError, match="model/nope"):
         make_lab().sweep(["model=nope"])

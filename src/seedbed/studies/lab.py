@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seedbed import api
 from seedbed.allowed_values import check
 from seedbed.errors import ConfigError
+from seedbed.startup.command import hydra_with
 from seedbed.sweeps.records import Job, read
 from seedbed.training.build import Parts, build_data
 from seedbed.training.datamodule import DataModule
@@ -22,14 +28,30 @@ from seedbed.training.supervised import Supervised
 log = logging.getLogger("seedbed")
 
 
-class Lab:
-    """Builds networks in this process and trains sweeps in another.
+@contextmanager
+def hydra_errors_in_one_line() -> Iterator[None]:
+    """Turn Hydra's errors, which list what it searched, into ConfigErrors of one line."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        message, _, _ = str(error).partition("Config search path")
+        raise ConfigError(" ".join(message.split())) from error
 
-    compose: overrides → the config of that run; raises ConfigError. train: path of train.py. folder: the study's own.
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose the config of `train.py` with these overrides. Raises ConfigError."""
+    with hydra_errors_in_one_line(), hydra_with(api.CONF):
+        return OmegaConf.to_container(hydra.compose("config", list(overrides)), resolve=True)
+
+
+class Lab:
+    """Builds networks and trains sweeps.
+
+    compose: overrides → the config of that run; raises ConfigError. folder: the study's own.
     """
 
-    def __init__(self, compose: Callable[[Sequence[str]], dict[str, Any]], train: Path, folder: Path):
-        self._compose, self.train, self.runs = cache(compose), train, folder / "runs"
+    def __init__(self, compose: Callable[[Sequence[str]], dict[str, Any]], folder: Path):
+        self._compose, self.runs = cache(compose), folder / "runs"
         self._parts, self._data = Parts(), cache(lambda node: build_data({"data": json.loads(node)}))
 
     def check(self, *commands: Sequence[str]) -> None:
@@ -47,11 +69,9 @@ class Lab:
     def sweep(self, overrides: Sequence[str]) -> list[Job]:
         """Train the jobs of `train.py -m` with the fused launcher; a failed job is returned without metrics.
 
-        Raises ConfigError if no job began.
+        Raises ConfigError for a mistake in the overrides.
         """
-        arguments = ["-m", "hydra/launcher=fused", *overrides, f"hydra.sweep.dir='{self.runs}'"]
-        log.info("python train.py %s\n", shlex.join(arguments))
-        subprocess.run([sys.executable, str(self.train), *arguments], check=False)
-        if not self.runs.is_dir() or not (jobs := read(self.runs)):
-            raise ConfigError("the study's sweep has trained nothing: its message stands above")
-        return jobs
+        overrides = ["hydra/launcher=fused", *overrides]
+        log.info("python train.py -m %s\n", shlex.join(overrides))
+        with hydra_errors_in_one_line():
+            return read(api.sweep(*overrides, f"hydra.sweep.dir='{self.runs}'").folder)
