@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,7 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedbed.allowed_values import check
 from seedbed.errors import ConfigError
+from seedbed.startup.cluster_variables import forget_cluster
+from seedbed.startup.occupied import discard
 from seedbed.sweeps.columns import read_columns
+from seedbed.sweeps.states import finished
 
 log = logging.getLogger("seedbed")
 
@@ -24,17 +25,20 @@ def train(cfg: DictConfig) -> float | None:
     A job of a sweep goes on from its own last checkpoint. Raises ConfigError for a mistake in the config, after which
     the folder of a single run is gone, and whatever stops the training, after which metrics.json says failed.
     """
+    forget_cluster()
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     sweep = Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
-    config = OmegaConf.to_container(cfg, resolve=True)
+    here = Path(hydra.runtime.cwd)
+    config = _absolute(OmegaConf.to_container(cfg, resolve=True), here)
     try:
+        (folder / "metrics.json").unlink(missing_ok=True)  # of the run that this one goes on from
         check(config)
-        metrics = _train(config, folder, dict(hydra.runtime.choices), sweep)
+        metrics = _train(config, folder, dict(hydra.runtime.choices), sweep, here)
     except Exception as error:
         if sweep is None and isinstance(error, ConfigError):
-            _discard(folder)
-        else:
+            discard(folder)
+        elif finished(folder) is None:  # a run that is complete stays so, whatever comes after
             from seedbed.training.run import write_failure
 
             write_failure(folder, error, config["seed"])
@@ -42,7 +46,7 @@ def train(cfg: DictConfig) -> float | None:
     return metrics.get(config["optimized_metric"])
 
 
-def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None) -> dict:
+def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None, here: Path) -> dict:
     from seedbed.training.event_files import own_checkpoint
     from seedbed.training.hparams import hparams
     from seedbed.training.processes import spread
@@ -52,16 +56,16 @@ def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | No
         config = {**config, "ckpt_path": own_checkpoint(folder) or config["ckpt_path"]}
     record = hparams(config, choices, read_columns(sweep) if sweep else None)
     metrics = spread(train_parts, config, folder, record)  # in one process for each device
-    write_metrics(folder, {**metrics, "seed": config["seed"]})
-    log.info(report(metrics, folder, alone=sweep is None))
+    write_metrics(folder, {**metrics, "seed": config["seed"]})  # the run is complete
+    log.info(report(metrics, folder, here, alone=sweep is None))
     return metrics
 
 
-def _discard(folder: Path) -> None:
-    """Remove what this process put into a folder in which nothing was trained; other things in it stay."""
-    events = folder.glob(f"events.out.tfevents.*.{os.getpid()}.*")
-    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log", *events):
-        path.unlink(missing_ok=True)
-    with suppress(OSError):  # a folder that holds something else
-        (folder / ".hydra").rmdir()
-        folder.rmdir()
+def _absolute(config: dict, here: Path) -> dict:
+    """Return the config with its paths as of the folder in which the command was typed; hydra.job.chdir changes it."""
+    data = config["data"]
+    if data.get("root"):
+        config["data"] = {**data, "root": str(here / Path(data["root"]).expanduser())}
+    if config["ckpt_path"]:
+        config["ckpt_path"] = str(here / config["ckpt_path"])
+    return config

@@ -165,6 +165,7 @@ class SweepLauncher:
                 "overrides": overrides,
                 "config": job.config if is_composed else None,
             }
+        self._check_folders(lines)
         try:
             self.manifest.add(list(lines.values()))
         except Refused as refused:
@@ -173,6 +174,19 @@ class SweepLauncher:
         swept = self._swept([_by_key(job.overrides) for job in composed])
         write_columns(self.folder, columns(((job.config, job.choices) for job in composed), swept))
         return lines
+
+    def _check_folders(self, lines: Mapping[int, Mapping[str, Any]]) -> None:
+        """Raise Refusal if two jobs would share a folder, or one has a name that no file system takes."""
+        of_folder: dict[str, int] = {line["folder"]: n for n, line in self.manifest.jobs.items()}
+        for n, line in lines.items():
+            folder = line["folder"]
+            if of_folder.setdefault(folder, n) != n:
+                self._discard()
+                first = of_folder[folder]
+                raise Refusal(f"hydra.sweep.subdir: jobs {first} and {n} would share the folder {self.folder / folder}")
+            if any(len(part.encode()) > 255 for part in Path(folder).parts):
+                self._discard()
+                raise Refusal(f"hydra.sweep.subdir: the folder of job {n} has a name of over 255 bytes: {folder[:60]}…")
 
     def _discard(self) -> None:
         """Remove what this command made in the folder of a sweep that never began."""

@@ -27,6 +27,9 @@ def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
     """
     count = _devices(config)
     if count == 1:
+        from lightning.pytorch.utilities import rank_zero_only
+
+        rank_zero_only.rank = 0  # an import of Lightning before ours may have read another one from the environment
         return train(_for_strategy(config, "auto"), *rest)
     from lightning.fabric.plugins.environments.lightning import find_free_network_port
     from torch.multiprocessing import get_context

@@ -103,13 +103,13 @@ def commit() -> str | None:
         return None
 
 
-def report(metrics: dict[str, Any], folder: Path, alone: bool) -> str:
-    """Return the last lines that a run prints, or the one line of a sweep's job."""
+def report(metrics: dict[str, Any], folder: Path, here: Path, alone: bool) -> str:
+    """Return the last lines that a run prints, or one line for a job of a sweep; paths are as seen from `here`."""
     names = [name for name in ("val/accuracy", "val/loss", "test/accuracy") if metrics.get(name) is not None]
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     result = f"{metrics['status']}: " + "   ".join(f"{name} {metrics[name]:.4f}" for name in names)
     effort = f"{metrics['epochs']} epochs, {metrics['steps']} steps in {metrics['fit_seconds']:.1f} s"
     if not alone:
         return f"{result}   {effort}   {shown}"
-    logdir = "outputs" if shown.parts[0] == "outputs" else shown
+    logdir = "outputs" if shown.parts[:1] == ("outputs",) else shown
     return f"{result}\ntrained: {effort}\nrun:     {shown}\nlook:    tensorboard --logdir {logdir}"

@@ -1,0 +1,64 @@
+"""A run's folder that holds a run already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seedbed.errors import Refusal
+from seedbed.sweeps.states import finished
+
+TRACES = ("metrics.json", "checkpoints", ".hydra", "manifest.jsonl")
+# path → content of the files that were there before this command: a refused command puts them back
+_before: dict[Path, bytes] = {}
+
+
+def check_free(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise Refusal if the folder holds another run, or a finished one.
+
+    A run goes on from its own checkpoint. One with the same config that never ended starts anew.
+    """
+    _before.clear()
+    if not any((folder / name).exists() for name in TRACES):
+        return
+    for path in (*(folder / ".hydra").glob("*.yaml"), folder / "train.log", folder / "metrics.json"):
+        if path.is_file():
+            _before[path.absolute()] = path.read_bytes()
+    checkpoint = config.get("ckpt_path")
+    if checkpoint and folder.resolve() in Path(checkpoint).resolve().parents:
+        return
+    if (folder / "manifest.jsonl").exists():
+        raise Refusal(f"hydra.run.dir={folder}: holds a sweep; choose another folder")
+    if finished(folder) is not None:
+        raise Refusal(
+            f"hydra.run.dir={folder}: holds a finished run; choose another folder, or go on from it with "
+            f"ckpt_path={folder}/checkpoints/last.ckpt"
+        )
+    if _config_of(folder) != {**config}:
+        raise Refusal(f"hydra.run.dir={folder}: holds a run with another config; choose another folder")
+    for events in folder.glob("events.out.tfevents.*"):
+        events.unlink()
+
+
+def _config_of(folder: Path) -> dict[str, Any] | None:
+    try:
+        return yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def discard(folder: Path) -> None:
+    """Remove what this process put into a folder in which nothing was trained; what was there before stays."""
+    events = folder.glob(f"events.out.tfevents.*.{os.getpid()}.*")
+    for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log", *events):
+        path.unlink(missing_ok=True)
+    for empty in (folder / ".hydra", folder):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+    for path, content in _before.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)

@@ -1,0 +1,83 @@
+"""Commands that are refused before anything is written, and words that must not change a run in silence."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seedbed.errors import ConfigError
+from seedbed.startup.cluster_variables import VARIABLES
+from seedbed.startup.unknown_keys import check_added_keys
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def train(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "train.py"), *words]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_folder_that_holds_a_run_is_refused_and_stays_as_it_is(tmp_path):
+    assert train(tmp_path, "hydra.run.dir=x", "trainer.max_epochs=1").returncode == 0
+    before = contents(tmp_path / "x")
+    for words in (["model=linear"], ["trainer.max_epochs=1"], ["optim.lr=-1"]):
+        refused = train(tmp_path, "hydra.run.dir=x", *words)
+        assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+        assert contents(tmp_path / "x") == before
+    # a mistake that is found only when the parts are built
+    late = ["ckpt_path=x/checkpoints/last.ckpt", "optim=momentum", "optim.nesterov=true", "optim.momentum=0"]
+    assert train(tmp_path, "hydra.run.dir=x", *late).returncode == 2
+    assert contents(tmp_path / "x") == before
+    (tmp_path / "x/metrics.json").unlink()  # as if it had been killed
+    assert train(tmp_path, "hydra.run.dir=x", "trainer.max_epochs=1").returncode == 0
+    assert len(list((tmp_path / "x").glob("events.out.tfevents.*"))) == 1
+
+
+@pytest.mark.parametrize("words", [["hydra.run.dir=."], ["hydra.job.chdir=true", "hydra.run.dir=there"]])
+def test_run_is_complete_wherever_its_folder_is(tmp_path, words):
+    done = train(tmp_path, *words, "trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    (metrics,) = tmp_path.rglob("metrics.json")
+    assert json.loads(metrics.read_text())["status"] == "completed"
+
+
+def test_one_device_is_rank_0_whatever_a_cluster_says(tmp_path):
+    done = train(tmp_path, "hydra.run.dir=x", "trainer.max_epochs=1", **dict.fromkeys(VARIABLES, "1"))
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "x").glob("events.out.tfevents.*")) and (tmp_path / "x/checkpoints/last.ckpt").exists()
+
+
+CONFIG = {"optim": {"lr": 0.1}, "model": {"hidden": [30], "dropout": "${w}"}, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"), [("+lr=1", "optim.lr"), ("++hiden=1", "model.hidden"), ("+sede=1", "seed"), ("+x=1", "")]
+)
+def test_key_that_nothing_reads_is_refused_with_the_one_that_was_meant(override, meant):
+    with pytest.raises(ConfigError) as error:
+        check_added_keys([override], {**CONFIG, override.strip("+").partition("=")[0]: 1})
+    assert str(error.value).endswith(f"did you mean {meant}?" if meant else "the key x")
+
+
+def test_key_that_an_interpolation_reads_is_fine():
+    check_added_keys(["+w=0.5", "+model.own=1", "+v=3", "seed=${v}"], {**CONFIG, "w": 0.5, "v": 3})
+
+
+def test_jobs_that_would_share_a_folder_are_refused(sweep, capsys):
+    by_lr = ["hydra.sweep.subdir=${hydra.job.override_dirname}", "seed=0,1", "optim.lr=0.1,1"]
+    folder = sweep("basic", *by_lr, "hydra.job.config.override_dirname.exclude_keys=[seed]", code=2)
+    assert "jobs 0 and 2 would share the folder" in capsys.readouterr().err and not folder.exists()
+
+
+def test_presets_that_are_sweeps_are_not_swept_over(sweep, capsys):
+    sweep("basic", "experiment=lr_sweep,init_sweep", code=2)
+    assert "experiment=lr_sweep,init_sweep: lr_sweep is a sweep by itself" in capsys.readouterr().err
