@@ -1,6 +1,6 @@
 """Rebuild the embedded MNIST_SAMPLE from the IDX files, byte for byte: python scripts/build_mnist_sample.py [ROOT]
 
-ROOT holds MNIST's four files; without it they are taken from, or fetched to, the default data folder.
+ROOT is a folder with MNIST's four files. Without it, the files in the default data folder are used, or fetched to it.
 """
 
 import sys
@@ -12,7 +12,7 @@ from seedbed.data.mnist_sample import FILE, save, select
 
 
 def build(root: str | None) -> dict[str, np.ndarray]:
-    """The arrays of the file: the whole training file's 3s and 7s, then the test file's."""
+    """Return the arrays of the embedded file: the 3s and 7s of MNIST's training file, then those of its test file."""
     splits = mnist(root)
     train = [np.concatenate([a.numpy(), b.numpy()]) for a, b in zip(splits.train, splits.valid, strict=True)]
     contents = {}

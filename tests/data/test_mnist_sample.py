@@ -12,7 +12,7 @@ import torch
 from seedbed.data import idx, mnist_sample
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "build_mnist_sample.py"
-ZLIB = "1.2.13"  # that compressed the file: another may choose other bytes for the same contents
+ZLIB = "1.2.13"  # the version that compressed the file; another may compress to other bytes
 SHA256 = {
     "file": "e5dd2626e13b805742b9bc2d1c83d0c9b3801987bb34e249d01ade95d737cf1a",
     "train_images": "b8d61acbecc309ae2b4c866f1ae05de400c78dea76fcbb26ce8536db31f87582",
@@ -35,8 +35,8 @@ def sha256(content):
 
 
 def test_file_and_its_arrays_have_the_recorded_sha256(arrays):
-    found = {name: sha256(array.tobytes()) for name, array in arrays.items()}
-    assert {"file": sha256(mnist_sample.FILE.read_bytes())} | found == SHA256
+    hashes = {name: sha256(array.tobytes()) for name, array in arrays.items()}
+    assert {"file": sha256(mnist_sample.FILE.read_bytes())} | hashes == SHA256
 
 
 @pytest.mark.parametrize("name", COUNTS)

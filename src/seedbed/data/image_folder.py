@@ -1,109 +1,123 @@
-"""A user's own pictures: train/<class>/*, valid/<class>/* and perhaps test/<class>/*; or <class>/* and a split."""
+"""A user's own pictures: train/<class>/*, valid/<class>/* and perhaps test/<class>/*; or <class>/* and a fraction."""
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from tqdm import tqdm
+from torch import Tensor
 
-from seedbed.data.idx import default_root
+from seedbed.data.decoding import decode
+from seedbed.data.picture_file import ENDINGS
 from seedbed.data.splits import Split, Splits
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+log = logging.getLogger(__name__)
+
+VALID_NAMES = ("valid", "val", "validation")
+LAYOUT = "data.root takes train/<class>/*.png and valid/<class>/*.png, or <class>/*.png"
+HIDDEN = (".", "__MACOSX")  # .ipynb_checkpoints, .DS_Store, ._x.png: no name of a class or picture begins so
 
 
-def image_folder(root: str, valid_fraction: float = 0.2) -> Splits:
+def image_folder(root: str, valid_fraction: float = 0.2, on_broken: str = "error") -> Splits:
     """Pictures below `root`, one folder a class; grey if all are grey, else RGB; all of one size.
 
-    Decoded once and cached as a tensor, under a key made of the files' names, sizes and times. Without train/ and
-    valid/ folders, every k-th picture of each class validates, k = 1/valid_fraction.
-    Raises FileNotFoundError (no such folder, or no picture in it) or ValueError (sizes differ, a file is damaged).
+    Without a folder valid/ (or val/, validation/), every k-th training picture of each class validates,
+    k = 1/valid_fraction; without train/, the classes lie in `root` itself. Hidden files and folders are passed over.
+    Pictures are decoded once and cached as a tensor, under a key made of the files' names, sizes and times.
+    on_broken: `error` or `skip`, for pictures that `read_picture` refuses and for links out of `root`.
+    Raises FileNotFoundError (no such folder, no picture in it) or ValueError (one class, a class that is not trained,
+    a broken picture, sizes that differ).
     """
+    if not root:
+        raise ValueError(f"data.root={root if root == '' else 'null'}: give the folder of your pictures")
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"data.root={root}: there is no such folder")
-    splits = {name: folder / name for name in ("train", "valid", "test") if (folder / name).is_dir()}
-    if not {"train", "valid"} <= splits.keys():
-        splits = {"all": folder}
-    found = {name: _pictures(path) for name, path in splits.items()}
-    classes = sorted({path.parent.name for paths in found.values() for path in paths})
-    if not classes or not all(found.values()):
-        raise FileNotFoundError(
-            f"data.root={root}: no picture found in train/<class>/ and valid/<class>/, nor in <class>/"
-        )
-    everything = [path for paths in found.values() for path in paths]
-    images = _decoded(everything, folder)
-    targets = torch.tensor([classes.index(path.parent.name) for path in everything])
-    if "all" in found:
-        held_out = _every_kth(targets, valid_fraction)
-        if held_out.all() or not held_out.any():
-            raise ValueError(f"data.valid_fraction={valid_fraction}: leaves no picture to train or none to validate")
-        train, valid = (images[~held_out], targets[~held_out]), (images[held_out], targets[held_out])
-        test = None
-    else:
-        parts = dict(zip(found, _split(images, targets, [len(paths) for paths in found.values()]), strict=True))
-        train, valid, test = parts["train"], parts["valid"], parts.get("test")
-    return Splits(train, valid, test, classes)
+    pictures = {name: _pictures(path) for name, path in _parts(folder).items()}
+    _check_classes(pictures, root)
+    images, kept = decode([path for paths in pictures.values() for path in paths], folder, on_broken)
+    if not all(kept):
+        chosen = iter(kept)
+        pictures = {name: [path for path in paths if next(chosen)] for name, paths in pictures.items()}
+        _check_classes(pictures, root)
+    classes = sorted({path.parent.name for path in pictures["train"]})
+    number = {name: k for k, name in enumerate(classes)}
+    targets = [torch.tensor([number[path.parent.name] for path in paths]) for paths in pictures.values()]
+    parts = zip(images.split([len(y) for y in targets]), targets, strict=True)
+    splits = dict(zip(pictures, parts, strict=True))
+    if "valid" not in splits:
+        splits |= _held_out(*splits["train"], valid_fraction)
+    return Splits(splits["train"], splits["valid"], splits.get("test"), classes)
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    """Return the folders of the splits: `train`, and `valid` and `test` where there are such."""
+    valid = [name for name in VALID_NAMES if (root / name).is_dir()]
+    if len(valid) > 1:
+        raise ValueError(f"data.root={root}: holds {valid[0]}/ and {valid[1]}/; keep the one that validates")
+    if not (root / "train").is_dir():
+        return {"train": root}
+    parts = {"train": root / "train"}
+    if valid:
+        parts["valid"] = root / valid[0]
+    if (root / "test").is_dir():
+        parts["test"] = root / "test"
+    if others := [entry.name for entry in _visible(root) if entry.is_dir() and root / entry.name not in parts.values()]:
+        log.warning("data.root=%s: passed over what is neither train/, valid/ nor test/: %s/", root, "/, ".join(others))
+    return parts
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """All pictures of folder/<class>/, classes and names in string order."""
-    found = (Path(entry.path) for sub in os.scandir(folder) if sub.is_dir() for entry in os.scandir(sub.path))
-    return sorted(path for path in found if path.suffix.lower() in ENDINGS)
+    """Return all pictures of folder/<class>/, classes and names in string order; log what is passed over."""
+    pictures, others = [], Counter()
+    for entry in _visible(folder):
+        if not entry.is_dir():
+            others["file beside the classes"] += 1
+            continue
+        if os.path.splitext(entry.name)[1].lower() in ENDINGS:
+            raise ValueError(f"{entry.path} is a folder with the name of a picture: rename or remove it")
+        for file in _visible(Path(entry.path)):
+            if file.is_dir():
+                raise ValueError(f"{file.path} is a folder inside a class; {LAYOUT}")
+            ending = os.path.splitext(file.name)[1].lower()
+            if ending in ENDINGS:
+                pictures.append(Path(file.path))
+            else:
+                others[f"file {ending or 'without an ending'}"] += 1
+    if others:
+        shown = ", ".join(f"{count} × {kind}" for kind, count in others.most_common(5))
+        log.warning("%s: passed over what is no picture: %s", folder, shown)
+    return sorted(pictures)
 
 
-def _split(images: torch.Tensor, targets: torch.Tensor, sizes: list[int]) -> list[Split]:
-    return list(zip(images.split(sizes), targets.split(sizes), strict=True))
+def _visible(folder: Path) -> list[os.DirEntry]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(HIDDEN)]
 
 
-def _every_kth(targets: torch.Tensor, fraction: float) -> torch.Tensor:
-    """Mask [N] of about `fraction` of each class, evenly spread."""
-    rank = torch.zeros_like(targets)
+def _check_classes(pictures: dict[str, list[Path]], root: str) -> None:
+    """Raise an error unless every split has pictures, of at least two classes that are all trained."""
+    if empty := [name for name, paths in pictures.items() if not paths]:
+        raise FileNotFoundError(f"data.root={root}: no picture found for the {empty[0]} split; {LAYOUT}")
+    classes = {name: {path.parent.name for path in paths} for name, paths in pictures.items()}
+    for name, names in classes.items():
+        if extra := sorted(names - classes["train"]):
+            raise ValueError(f"data.root={root}: class {extra[0]} is in {name}/ only; add it to train/ or remove it")
+    if len(classes["train"]) == 1:
+        raise ValueError(f"data.root={root}: there is one class only ({classes['train'].pop()}), give at least two")
+    for name in sorted(classes["train"] - classes.get("valid", classes["train"])):
+        log.warning("data.root=%s: class %s has no picture in valid/", root, name)
+
+
+def _held_out(images: Tensor, targets: Tensor, fraction: float) -> dict[str, Split]:
+    """Split off about `fraction` of each class, evenly spread, to validate."""
+    rank = torch.zeros_like(targets)  # of a picture within its class
     for k in targets.unique():
         rank[targets == k] = torch.arange(int((targets == k).sum()))
-    return ((rank + 1) * fraction).floor() > (rank * fraction).floor()
-
-
-def _decoded(paths: list[Path], folder: Path) -> torch.Tensor:
-    """uint8 [N, C, H, W], from the cache if these very files were decoded before."""
-    key = hashlib.sha256()
-    for path in paths:
-        stat = path.stat()
-        key.update(f"{path.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    cache = default_root() / "image_folder" / f"{key.hexdigest()[:32]}.npy"
-    if cache.is_file():
-        return torch.from_numpy(np.load(cache))
-    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
-        images = list(tqdm(pool.map(_decode, paths), f"decoding {folder}", len(paths), unit="file", leave=False))
-    sizes = {image.shape[:2] for image in images}
-    if len(sizes) > 1:
-        raise ValueError(f"data.root={folder}: pictures differ in size ({', '.join(map(str, sorted(sizes)[:3]))}, …)")
-    if any(image.ndim == 3 for image in images):
-        images = [image if image.ndim == 3 else np.repeat(image[:, :, None], 3, 2) for image in images]
-        array = np.stack(images).transpose(0, 3, 1, 2)
-    else:
-        array = np.stack(images)[:, None]
-    array = np.ascontiguousarray(array)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".tmp", delete=False) as f:
-        np.save(f, array)
-    os.replace(f.name, cache)
-    return torch.from_numpy(array)
-
-
-def _decode(path: Path) -> np.ndarray:
-    """uint8 [H, W] of a grey picture, [H, W, 3] of any other."""
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I;16"):
-                return (np.asarray(image) >> 8).astype(np.uint8)
-            return np.asarray(image.convert("L" if image.mode in ("L", "1", "LA") else "RGB"))
-    except (OSError, SyntaxError) as error:  # Pillow's words for a broken PNG
-        raise ValueError(f"{path} is damaged: {error}") from error
+    valid = ((rank + 1) * fraction).floor() > (rank * fraction).floor()
+    if not valid.any():
+        raise ValueError(f"data.valid_fraction={fraction}: leaves no picture to validate; give a larger one")
+    return {"train": (images[~valid], targets[~valid]), "valid": (images[valid], targets[valid])}

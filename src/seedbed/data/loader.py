@@ -1,4 +1,4 @@
-"""Batches of a set that lies in memory: an index select and one conversion, in an order that is f(seed, epoch)."""
+"""Batches of a data set in memory, in an order that follows from (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from torch import Tensor
 
 from seedbed.data.splits import Split
 
-BLOCK = 250_000  # pixels gathered and converted at once: fewer calls for small batches, and 1 MB of floats stays warm
+# pixels that one call gathers and converts: several small batches at once, and 1 MB of floats stays in the cache
+BLOCK = 250_000
 
 
 class Order:
-    """The order of N samples in an epoch; `seed=None` keeps the set's own. Lightning calls `set_epoch`."""
+    """The order of N samples in an epoch; seed=None means the order of the data set. Lightning calls `set_epoch`."""
 
     def __init__(self, size: int, seed: int | None):
         self.size, self.seed, self.epoch = size, seed, 0
@@ -23,39 +24,41 @@ class Order:
         self.epoch = epoch
 
     def indices(self) -> Tensor:
-        """int64 [N], a permutation that follows from (seed, epoch) alone, on every machine."""
+        """Return a permutation, int64 [N]. It follows from (seed, epoch) alone, on every machine."""
         if self.seed is None:
             return torch.arange(self.size)
-        # SeedSequence: neighbouring (seed, epoch) pairs get unrelated generators, and none meets torch's own
+        # SeedSequence gives neighbouring (seed, epoch) pairs unrelated generators, unrelated to torch's own, too
         mixed = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0]
         return torch.randperm(self.size, generator=torch.Generator().manual_seed(int(mixed)))
 
 
 class Orders(Order):
-    """One order for each of several seeds, as rows: a stack's members see one each."""
+    """G orders, one for each seed: each group of a stack's members sees its own."""
 
     def __init__(self, size: int, seeds: Sequence[int | None]):
         super().__init__(size, None)
         self.orders = [Order(size, seed) for seed in seeds]
 
     def keep(self, which: Sequence[int]) -> None:
-        """Go on with these orders only, from the next pass."""
+        """Keep these orders only, from the next pass on."""
         self.orders = [self.orders[i] for i in which]
 
     def indices(self) -> Tensor:
-        """int64 [G, N]."""
+        """Return one permutation a row, int64 [G, N]."""
         for order in self.orders:
             order.set_epoch(self.epoch)
         return torch.stack([order.indices() for order in self.orders])
 
 
 class Loader:
-    """Iterates over (x float [B, C, H, W], y int64 [B]) of a split; x = pixels / divisor − shift.
+    """Yields batches (x float [B, C, H, W], y int64 [B]) of a split; x = pixels / divisor − shift.
 
-    A list of G seeds gives [G, B, …]: a batch in each of G orders.
-    Rank r of `world` gets every world-th sample of each batch of world × batch_size: nothing is lost or repeated, and
-    all ranks have equally many batches (a last batch can be one smaller on some). Stateful: after `load_state_dict` the
-    pass of the epoch in which `state_dict` was taken goes on where it was.
+    With a list of G seeds, batches are [G, B, …]: one in each of G orders.
+    A batch of all ranks has world × batch_size samples, of which rank r gets every world-th. No sample is lost or
+    repeated, and every rank has as many batches; in the last one, some ranks can have a sample less.
+    The loader is stateful: after `load_state_dict`, a pass over the epoch of the saved state continues behind the
+    batches that were already given.
+    Raises ValueError if the split is too small for a single batch.
     """
 
     def __init__(
@@ -71,12 +74,18 @@ class Loader:
     ):
         self.x, self.y = split
         self.sampler = (Orders if isinstance(seed, list) else Order)(len(self.y), seed)
-        self.batch_sampler = None  # Lightning looks at both
+        self.batch_sampler = None  # Lightning reads sampler and batch_sampler
         self.batch_size, self.drop_last = batch_size, drop_last
         self.divisor, self.shift = divisor, shift
         self.rank, self.world = rank, world
-        self._state = {"epoch": 0, "position": 0}  # the pass under way and the batches it has given
+        self._state = {"epoch": 0, "position": 0}  # the current pass, and how many batches it has given
         self._resume: dict[str, int] | None = None
+        if not len(self):
+            devices = f" on {world} devices" if world > 1 else ""
+            raise ValueError(
+                f"data.batch_size={batch_size}{devices}: larger than the split of {len(self.y)} samples, and"
+                " data.drop_last=true leaves out batches that are not full; lower it"
+            )
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.y), self.batch_size * self.world)
@@ -84,7 +93,7 @@ class Loader:
 
     @property
     def per_rank(self) -> float:
-        """Samples that a rank has, on average, of the batch given last."""
+        """Mean number of samples a rank has in the latest batch."""
         step = self.batch_size * self.world
         return min(step, len(self.y) - (self._state["position"] - 1) * step) / self.world
 
@@ -95,26 +104,28 @@ class Loader:
         self._state = self._resume = dict(state)
 
     def convert(self, x: Tensor) -> Tensor:
-        """uint8 pixels to what a model sees."""
+        """Convert pixels to the floats that a model sees."""
         x = x.to(torch.get_default_dtype()).div_(self.divisor)
         return x if isinstance(self.shift, float) and self.shift == 0 else x.sub_(self.shift)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         step, size = self.batch_size * self.world, self.batch_size
-        resume, self._resume = self._resume, None  # the pass after this one begins at the beginning
+        resume, self._resume = self._resume, None  # the next pass starts at its first batch
         start = resume["position"] if resume and resume["epoch"] == self.sampler.epoch else 0
         state = self._state = {"epoch": self.sampler.epoch, "position": start}
         order = self.sampler.indices()[..., start * step : len(self) * step]
         mine = order[..., self.rank :: self.world].to(self.x.device)
-        dim = mine.dim() - 1  # of the samples; before it, that of several orders
+        dim = mine.dim() - 1  # the dimension of the samples; with several orders, dimension 0 counts them
+        # rows to a block: a multiple of the batch size
         block = max(1, BLOCK // (size * self.x[0].numel() * mine[..., :1].numel() or 1)) * size
-        for rows in mine.split(block, dim) if mine.numel() else ():  # split makes one piece of nothing
+        for rows in mine.split(block, dim) if mine.numel() else ():  # an empty tensor would be split into one piece
             x = self.convert(self.x.index_select(0, rows.flatten())).view(*rows.shape, *self.x.shape[1:])
             y = self.y.index_select(0, rows.flatten()).view(rows.shape)
             for batch in zip(x.split(size, dim), y.split(size, dim), strict=True):
                 state["position"] += 1
                 yield batch
-        while state["position"] < len(self):  # the last batch had fewer samples than there are ranks
+        # where the last batch has fewer samples than there are ranks, this rank's share is an empty batch
+        while state["position"] < len(self):
             state["position"] += 1
             rows = mine[..., :0]
             yield self.convert(self.x[:0]).view(*rows.shape, *self.x.shape[1:]), self.y[:0].view(rows.shape)

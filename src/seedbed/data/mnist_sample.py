@@ -14,13 +14,16 @@ FILE = files("seedbed.data") / "mnist_sample" / "mnist_sample.npz"
 
 
 def arrays() -> dict[str, np.ndarray]:
-    """`{train,valid}_images` uint8 [N, 28, 28], `_labels` uint8 [N], `_index` uint16 [N]: the position in MNIST."""
+    """Return train_images and valid_images uint8 [N, 28, 28], with their labels uint8 [N] and index uint16 [N].
+
+    train_index[i] is the position of train_images[i] in MNIST's training file, valid_index that in its test file.
+    """
     with FILE.open("rb") as f, np.load(f) as archive:
         return dict(archive)
 
 
 def save(path, contents: dict[str, np.ndarray]) -> None:
-    """Write arrays as .npz, in which every date is 1980-01-01: equal contents give equal bytes."""
+    """Write arrays as .npz with fixed dates, so that equal contents give equal bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, array in contents.items():
             with archive.open(f"{name}.npy", "w") as f:
@@ -28,9 +31,9 @@ def save(path, contents: dict[str, np.ndarray]) -> None:
 
 
 def select(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Indices of the 3s, then of the 7s, each in the order of their file names as strings ("10", "1004", "103").
+    """Return the indices of the 3s, then of the 7s, each in string order ("10", "1004", "103").
 
-    That is the order in which the published folder of PNG files is read.
+    The published folder of PNG files, named by index, is read in that order.
     """
     order = np.array(sorted(range(len(labels)), key=str))
     return np.concatenate([order[labels[order] == digit] for digit in (3, 7)])
@@ -38,10 +41,10 @@ def select(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def mnist_sample() -> Splits:
     """12,396 training and 2,038 validation images; the target is 1 for a three and 0 for a seven."""
-    found = arrays()
+    contents = arrays()
 
     def split(name: str):
-        images, labels = found[f"{name}_images"], found[f"{name}_labels"]
+        images, labels = contents[f"{name}_images"], contents[f"{name}_labels"]
         return torch.from_numpy(images).unsqueeze(1), torch.from_numpy((labels == 3).astype(np.int64))
 
     return Splits(split("train"), split("valid"), None, ["7", "3"])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seedbed.data.loader import Loader
 from seedbed.data.splits import Split, Splits
+from seedbed.errors import ConfigError
 
 # images of 28 × 28 pixels in an evaluation batch: all of MNIST_SAMPLE's validation set in one
 EVAL_BATCH = 2048
@@ -49,6 +50,25 @@ class DataModule(pl.LightningDataModule):
             x = self.splits.train[0]
             divisor, shift = NORMALIZE[self.normalize](x) if x.dtype == torch.uint8 else (1.0, 0.0)
             self.conversion = {"divisor": divisor, "shift": shift}
+        if stage == "fit":
+            self._check_batches()
+
+    def _check_batches(self) -> None:
+        """Raise ConfigError if drop_last, or a limit of the Trainer's, leaves a split without a batch."""
+        for name, split, size, drop_last in (
+            ("train", self.splits.train, self.batch_size, self.drop_last),
+            ("val", self.splits.valid, self.eval_batch, False),
+            ("test", self.splits.test, self.eval_batch, False),
+        ):
+            if split is None:
+                continue
+            try:
+                batches = len(Loader(split, size, drop_last=drop_last, world=self.trainer.world_size))
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+            limit = getattr(self.trainer, f"limit_{name}_batches")  # a number of batches, or a share of them
+            if (limit if isinstance(limit, int) else int(limit * batches)) < 1:
+                raise ConfigError(f"trainer.limit_{name}_batches={limit}: leaves none of {batches} batches; raise it")
 
     def evaluate_for(self, shape: Sequence[int]) -> None:
         """Size `eval_batch` for a network that works on inputs of this shape, [C, H, W].
