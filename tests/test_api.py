@@ -1,0 +1,61 @@
+"""Seedbed from Python: the words of the command line, the files of the command line, twice in a row."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+import seedbed
+from seedbed.errors import ConfigError
+
+WORDS = ["model=linear", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_train_gives_a_run_with_the_files_of_the_command_twice_in_a_row(tmp_path):
+    handlers = logging.getLogger().handlers[:]
+    runs = [seedbed.train(*WORDS, "optim.lr=1") for _ in range(2)]
+    assert runs[0].folder != runs[1].folder and runs[0].folder.is_relative_to(tmp_path / "outputs/runs")
+    assert runs[0].metrics["val/accuracy"] == runs[1].metrics["val/accuracy"] > 0.96
+    assert {path.name for path in runs[0].folder.iterdir()} >= {".hydra", "checkpoints", "metrics.json", "train.log"}
+    assert "completed" in (runs[0].folder / "train.log").read_text()
+    assert logging.getLogger().handlers == handlers
+    again = seedbed.load(runs[0].folder)
+    assert again.metrics == runs[0].metrics
+
+
+def test_sweep_gives_a_table_with_a_row_a_job(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    sweep = seedbed.sweep("hydra/launcher=fused", *WORDS, "optim.lr=0.1,1,-1", "seed=range(0,2)")
+    assert sweep.folder.is_relative_to(tmp_path / "outputs/sweeps")
+    assert isinstance(sweep.table, pandas.DataFrame) and len(sweep.table) == 6
+    assert sweep.table["optim.lr"].tolist() == [0.1, 0.1, 1, 1, -1, -1]
+    assert sweep.table["status"].tolist() == ["completed"] * 4 + ["failed"] * 2
+    assert (sweep.table["val/accuracy"][:4] > 0.96).all()
+    assert [run.metrics["seed"] for run in seedbed.load_sweep(sweep.folder).runs] == [0, 1] * 3
+    one = seedbed.train(*WORDS)
+    table = seedbed.runs("outputs/**")
+    assert len(table) == 7 and Path(table["folder"].iloc[-1]).resolve() == one.folder
+    assert all(Path(folder, "metrics.json").exists() for folder in table["folder"])
+
+
+def test_mistakes_are_errors_with_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"^optim\.lr=-1: must be a number > 0$"):
+        seedbed.train("optim.lr=-1")
+    with pytest.raises(ConfigError, match="retries=-1: must be an integer ≥ 0"):
+        seedbed.sweep("retries=-1", *WORDS)
+    with pytest.raises(ConfigError, match="not the folder of a finished run"):
+        seedbed.load(tmp_path)
+    with pytest.raises(ConfigError, match="not the folder of a sweep"):
+        seedbed.load_sweep(tmp_path)
+
+
+def test_error_of_the_users_own_code_is_the_users(monkeypatch, tmp_path):
+    (tmp_path / "own_parts.py").write_text("def net(shape, k):\n    return {}['own key']\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Exception, match="own key"):
+        seedbed.train(*WORDS, "model._target_=own_parts.net")
