@@ -1,4 +1,4 @@
-"""The jobs of a sweep, read from the files that they left; nothing heavy is imported."""
+"""Read the jobs of a sweep from the files that they left. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Job:
         return self.metrics.get("status", "interrupted" if self.begun else "pending")
 
     def metric(self, name: str) -> float | None:
-        """None for what is missing, null or not finite."""
+        """Return a finite number, or None."""
         value = self.metrics.get(name)
         return value if isinstance(value, int | float) and math.isfinite(value) else None
 
     def shown(self, key: str) -> str:
-        """The override's value as one types it; empty without one."""
+        """Return the override's value as one types it; empty without one."""
         return show(self.values[key]) if key in self.values else ""
 
 
@@ -84,13 +84,13 @@ def _overrides(folder: Path) -> dict[str, Any] | None:
 
 
 def _parse(override: str) -> tuple[str, Any]:
-    """`+optim.lr=0.1` → ("optim.lr", 0.1); lists and mappings stay text."""
+    """Return ("optim.lr", 0.1) for `+optim.lr=0.1`; lists and mappings stay text."""
     key, _, text = override.partition("=")
     return key.lstrip("+"), _typed(text)
 
 
 def _typed(text: str) -> Any:
-    """A value as Hydra's grammar reads it (YAML would take 1e-3 for text)."""
+    """Return a value as Hydra's grammar reads it (YAML would take 1e-3 for text)."""
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1].replace(f"\\{text[0]}", text[0])
     if text.lower() in WORDS:

@@ -1,8 +1,7 @@
-"""What a sweep's folder holds besides its jobs: summary.csv, a line a job, and summary.md, means over seeds.
+"""Sum up a sweep: summary.csv has a line for each job, summary.md the means over seeds.
 
-Read from the files that the jobs left, or given in memory; nothing heavy is imported. A metric whose name ends in
-"loss" is better the smaller it is, any other the larger. A job is a number of its combination's mean wherever it has
-that metric: one that diverged to an accuracy of 0.5 counts with 0.5, and the table says that it diverged.
+Both are made of the files that the jobs left. A job counts in the mean of its combination if it has the metric: one
+that diverged to an accuracy of 0.5 counts with 0.5, and the table says that it diverged.
 """
 
 from __future__ import annotations
@@ -27,8 +26,9 @@ log = logging.getLogger("seedbed")
 
 SEEDS = ("seed", "data.seed")  # keys that are averaged over
 EFFORT = ("epochs", "steps")  # no seconds: the same sweep gives the same file
-MOST_ROWS = 200
-MOST_FAILURES = 20
+MAX_ROWS = 200  # of a table of summary.md
+MAX_SHOWN = 10  # rows of a table on the terminal
+MAX_FAILURES = 20
 MEANS = "Mean over the seeds with its 95 % interval (Student's t), the best first."
 
 
@@ -38,17 +38,17 @@ class Combination:
 
     values: list[str]
     jobs: list[Job]
-    numbers: list[float]  # the metric of those that have it
+    numbers: list[float]  # the metric of the jobs that have it
 
 
 def swept(jobs: Sequence[Job]) -> list[str]:
-    """The keys whose value differs between jobs, as they come; of a single job all."""
+    """Return the keys whose value differs between jobs, in their order; of a single job all keys."""
     keys = dict.fromkeys(key for job in jobs for key in job.values)
     return [key for key in keys if len(jobs) == 1 or len({job.shown(key) for job in jobs}) > 1]
 
 
 def combinations(jobs: Sequence[Job], metric: str) -> list[Combination]:
-    """Jobs by their swept values other than the seeds, the best mean first, those without the metric last."""
+    """Group jobs by their swept values other than the seeds: the best mean first, those without the metric last."""
     keys = [key for key in swept(jobs) if key not in SEEDS]
     groups: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
@@ -66,7 +66,7 @@ def _order(number: float | None, metric: str) -> float:
 
 
 def headline(jobs: Sequence[Job], wanted: str = SHOWN[0]) -> str:
-    """The metric to compare jobs by: what is wanted, or else the first of SHOWN that any of them has."""
+    """Return the metric to compare jobs by: `wanted`, or the first of SHOWN, that any job has."""
     known = (name for name in (wanted, *SHOWN) if any(job.metric(name) is not None for job in jobs))
     return next(known, wanted)
 
@@ -77,18 +77,14 @@ def finish(sweep: Path, optimized: str) -> bool:
     metric = headline(jobs, optimized)
     write(sweep, jobs, metric)
     failed = failures(jobs)
-    log.info(
-        "\n%s\n%s\nsummary: %s\nlook:    tensorboard --logdir %s",
-        best_table(jobs, metric),
-        f"\n{failed}\n" if failed else "",
-        sweep / "summary.md",
-        sweep,
-    )
+    tables = [means_table(jobs, metric), best_table(jobs, metric), _shown_of(jobs, metric), failed]
+    log.info("\n%s", "\n\n".join(filter(None, tables)))
+    log.info("\nsummary: %s\nlook:    tensorboard --logdir %s", sweep / "summary.md", sweep)
     return bool(failed)
 
 
 def write(sweep: Path, jobs: Sequence[Job], metric: str | None = None) -> None:
-    """summary.csv and summary.md into the sweep's folder, each whole or not at all. metric: `headline` by default."""
+    """Write summary.csv and summary.md into the sweep's folder. metric: that of `headline` unless it is given."""
     metric = metric or headline(jobs)
     for name, text in (("summary.csv", _csv(jobs, metric)), ("summary.md", _markdown(jobs, metric))):
         write_whole(Path(sweep, name), text)
@@ -119,17 +115,17 @@ def _markdown(jobs: Sequence[Job], metric: str) -> str:
     if incomplete := [job for job in jobs if job.status != "completed"]:
         header = ["job", "status", *keys, metric]
         rows = [[j.folder, j.status, *map(j.shown, keys), figure(j.metric(metric))] for j in incomplete]
-        parts += ["## Not completed", "`train.log` in a job's folder says more.", markdown(header, rows[:MOST_ROWS])]
+        parts += ["## Not completed", "`train.log` in a job's folder says more.", markdown(header, rows[:MAX_ROWS])]
         parts += [_left_out(len(rows), "jobs")]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _means(jobs: Sequence[Job], metric: str) -> str:
-    """A row for each combination: how many seeds, their mean with its interval, their range."""
+    """Return the table of the combinations in Markdown, with the range of their seeds and what did not complete."""
     found = combinations(jobs, metric)
     header = [*(key for key in swept(jobs) if key not in SEEDS), "seeds", "mean", "± 95 %", "min", "max"]
     rows, notes = [], []
-    for c in found[:MOST_ROWS]:
+    for c in found[:MAX_ROWS]:
         mean, half = interval(c.numbers) if c.numbers else (None, None)
         ends = (min(c.numbers), max(c.numbers)) if c.numbers else (None, None)
         rows.append([*c.values, str(len(c.numbers)), figure(mean), figure(half, mean), *map(figure, ends)])
@@ -139,8 +135,28 @@ def _means(jobs: Sequence[Job], metric: str) -> str:
     return "\n\n".join(filter(None, [markdown(header, rows), _left_out(len(found), "combinations")]))
 
 
-def best_table(jobs: Sequence[Job], metric: str | None = None, count: int = 10) -> str:
-    """The best jobs for the terminal: rank, folder, swept values, metric and status, aligned."""
+def means_table(jobs: Sequence[Job], metric: str) -> str:
+    """Return the best combinations for the terminal; empty where no combination has two seeds."""
+    found = combinations(jobs, metric)
+    if all(len(c.numbers) < 2 for c in found):
+        return ""
+    rows = []
+    for c in found[:MAX_SHOWN]:
+        mean, half = interval(c.numbers) if c.numbers else (None, None)
+        rows.append([*c.values, str(len(c.numbers)), figure(mean), figure(half, mean)])
+    keys = [key for key in swept(jobs) if key not in SEEDS]
+    table = aligned([*keys, "seeds", f"mean {metric}", "± 95 %"], rows)
+    more = f"\nthe best {MAX_SHOWN} of {len(found):,} combinations; summary.md has more"
+    return table + more * (len(found) > MAX_SHOWN)
+
+
+def _shown_of(jobs: Sequence[Job], metric: str) -> str:
+    count = sum(job.metric(metric) is not None for job in jobs)
+    return f"the best {MAX_SHOWN} of {count:,} jobs; summary.csv has all" if count > MAX_SHOWN else ""
+
+
+def best_table(jobs: Sequence[Job], metric: str | None = None, count: int = MAX_SHOWN) -> str:
+    """Return the best jobs for the terminal: rank, folder, swept values, metric and status."""
     metric = metric or headline(jobs)
     header, rows = _best(jobs, metric, count)
     if not rows:
@@ -149,7 +165,7 @@ def best_table(jobs: Sequence[Job], metric: str | None = None, count: int = 10) 
 
 
 def _best(jobs: Sequence[Job], metric: str, count: int) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the best jobs that have the metric, the first of two equals first."""
+    """Return header and rows of the best jobs that have the metric; of two equals the first comes first."""
     keys = swept(jobs)
     having = [job for job in jobs if job.metric(metric) is not None]
     rows = [
@@ -160,27 +176,27 @@ def _best(jobs: Sequence[Job], metric: str, count: int) -> tuple[list[str], list
 
 
 def failures(jobs: Sequence[Job]) -> str:
-    """The failed jobs for the terminal: folder, swept values and message; empty if there is none."""
+    """Return the failed jobs for the terminal: folder, swept values and message; empty if there is none."""
     keys = swept(jobs)
     rows = [[j.folder, *map(j.shown, keys), j.metrics.get("error", "")] for j in jobs if j.status == "failed"]
     if not rows:
         return ""
-    table = aligned(["job", *keys, "failed with"], rows[:MOST_FAILURES])
-    more = f"\n… and {len(rows) - MOST_FAILURES} more; train.log in a job's folder says more"
-    return table + more * (len(rows) > MOST_FAILURES)
+    table = aligned(["job", *keys, "failed with"], rows[:MAX_FAILURES])
+    more = f"\n… and {len(rows) - MAX_FAILURES} more; train.log in a job's folder says more"
+    return table + more * (len(rows) > MAX_FAILURES)
 
 
 def _statuses(jobs: Iterable[Job]) -> str:
-    """38 completed, 1 diverged, 1 failed: the alphabet's order is from good to bad."""
+    """Return "38 completed, 1 diverged, 1 failed"; the order of the alphabet goes from good to bad."""
     return ", ".join(f"{count:,} {status}" for status, count in sorted(Counter(job.status for job in jobs).items()))
 
 
 def _left_out(count: int, what: str) -> str:
-    return f"{count - MOST_ROWS:,} more {what} are left out; summary.csv has every job." if count > MOST_ROWS else ""
+    return f"{count - MAX_ROWS:,} more {what} are left out; summary.csv has every job." if count > MAX_ROWS else ""
 
 
 def _spread(jobs: Sequence[Job], key: str) -> str:
-    """The values of a key in a line: all of a few, the ends of many numbers, the first of many words."""
+    """Return the values of a key in a line: all of a few, the ends of many numbers, the first of many texts."""
     values = {job.shown(key): job.values.get(key) for job in jobs}
     numeric = all(isinstance(value, int | float) for value in values.values())
     names = sorted(values, key=values.get) if numeric else list(values)
