@@ -6,8 +6,11 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+from seedbed.errors import Refusal
 
 
 class SeedbedLauncher(Launcher):
@@ -25,6 +28,15 @@ class SeedbedLauncher(Launcher):
         self.launcher = SweepLauncher(*self.nodes)
         self.launcher.setup(hydra_context, task_function, config)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a job failed under on_error=stop: no other job is run."""
+        return self.launcher.stopped
+
+    def close(self) -> None:
+        """Release the sweep's folder."""
+        self.launcher.manifest.close()
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.launcher.launch(job_overrides, initial_job_idx)
 
@@ -34,3 +46,26 @@ class SeedbedSweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave it to the launcher, which composes all jobs of a batch before the first one starts."""
+
+    def sweep(self, arguments: Sequence[str]) -> Any:
+        try:
+            return super().sweep(arguments)
+        finally:
+            self.launcher.close()
+
+
+class OptunaSweeper(Sweeper):
+    """hydra/sweeper=optuna: a search (seedbed.sweeps.search), with the options of hydra.sweeper."""
+
+    def __init__(self, **options: Any):
+        """Hydra gives the options; the search reads them in the config."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        try:
+            from seedbed.sweeps.search import Search
+        except ImportError:
+            raise Refusal('hydra/sweeper=optuna needs Optuna 4 or later: pip install "seedbed[optuna]"') from None
+        self.search = Search(hydra_context, task_function, config)
+
+    def sweep(self, arguments: Sequence[str]) -> None:
+        self.search.run(arguments)

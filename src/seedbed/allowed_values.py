@@ -170,7 +170,15 @@ RULES: dict[str, Rule] = {
     "hydra.launcher.halving.first": integer(1),
     "hydra.sweeper.n_trials": integer(1),
     "hydra.sweeper.n_jobs": integer(1),
+    "hydra.sweeper.max_failure_rate": number(0, 1),
     "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),
+}
+
+
+# metrics that a task does not have, by the beginning of a `_target_`: accuracy needs classes, test/… a test set
+WITHOUT = {
+    "data": {"seedbed.data.functions.": "accuracy test/", "seedbed.data.mnist_sample.": "test/"},
+    "model": {"seedbed.models.gan.": "accuracy"},
 }
 
 
@@ -184,6 +192,20 @@ def check(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key}={shown}: must be {rule.allowed}")
     if "schedule" in config and "optim" in config:
         _check_schedule(config["schedule"], config["optim"])
+    if "optimized_metric" in config:
+        check_metric(config)
+
+
+def check_metric(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError if the runs of this config will not have the optimised metric."""
+    metric = config["optimized_metric"]
+    for part, targets in WITHOUT.items():
+        node = config.get(part) or {}
+        target = node.get("source", node).get("_target_", "")
+        for beginning, missing in targets.items():
+            if target.startswith(beginning) and any(name in metric for name in missing.split()):
+                name = target.rpartition(".")[2]
+                raise ConfigError(f"optimized_metric={metric}: {name} has none; choose val/loss or train/loss")
 
 
 def _check_schedule(schedule: Mapping[str, Any], optim: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedbed.allowed_values import check
+from seedbed.allowed_values import check, check_metric
 from seedbed.config_values import SWEEP_KEYS
 from seedbed.errors import ConfigError, Refusal
 from seedbed.startup.occupied import check_free
@@ -50,6 +50,7 @@ class Preflight(Callback):
             check({key: config[key] for key in SWEEP_KEYS})
             check({"hydra": {name: OmegaConf.to_container(config.hydra[name]) for name in ("launcher", "sweeper")}})
             metric = config.optimized_metric
+            check_metric(config)
             if OmegaConf.select(config, "hydra.launcher.halving.factor") and metric.startswith("test/"):
                 raise ConfigError(f"optimized_metric={metric}: halving decides during training, by val/… or train/loss")
         except ConfigError as error:

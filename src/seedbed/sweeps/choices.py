@@ -78,13 +78,29 @@ LAUNCHERS = {
 }
 SWEEPERS = {
     "basic": {"_target_": "hydra_plugins.seedbed.SeedbedSweeper", "max_batch_size": None, "params": None},
+    "optuna": {
+        "_target_": "hydra_plugins.seedbed.OptunaSweeper",
+        "_recursive_": False,
+        "defaults": [{"sampler": "tpe"}, "_self_"],
+        "n_trials": 20,
+        "n_jobs": 2,  # trials of a batch
+        "max_failure_rate": 1.0,  # of a batch: a larger share of failures stops the search
+        "storage": None,  # as sqlite:///search.db: a study that several sweeps go on with
+        "study_name": None,
+        "params": None,
+    },
+}
+SAMPLERS = {  # of Optuna; seed: null for that of the config
+    "tpe": {"_target_": "optuna.samplers.TPESampler", "seed": None, "n_startup_trials": 10, "constant_liar": True},
+    "random": {"_target_": "optuna.samplers.RandomSampler", "seed": None},
+    "cmaes": {"_target_": "optuna.samplers.CmaEsSampler", "seed": None, "n_startup_trials": 1},
 }
 
 
 def register_choices() -> None:
     """Store the choices, in the place of others of the same name, and the resolvers of folders."""
     Plugins.instance()  # imports the installed plugins, which store theirs
-    for group, choices in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS)):
+    for group, choices in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS), ("sweeper/sampler", SAMPLERS)):
         for name, node in choices.items():
             store(f"hydra/{group}", name, node)
     register_resolvers()

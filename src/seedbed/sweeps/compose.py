@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -110,8 +111,13 @@ def _yaml(value: Any) -> str:
 
 def hydra_config(config: Mapping[str, Any], hydra_node: Mapping[str, Any]) -> DictConfig:
     """Join a job's plain config and hydra node to the config that hydra.core.utils.run_job takes."""
-    schema = OmegaConf.structured(HydraConf, flags={"struct": False})
-    del schema["defaults"]
-    cfg = OmegaConf.create({**config, "hydra": OmegaConf.merge(schema, hydra_node)})
+    cfg = OmegaConf.unsafe_merge({"hydra": _hydra_schema()}, {**config, "hydra": hydra_node})
     OmegaConf.set_struct(cfg, True)
     return cfg
+
+
+@cache
+def _hydra_schema() -> DictConfig:
+    schema = OmegaConf.structured(HydraConf, flags={"struct": False})
+    del schema["defaults"]
+    return schema
