@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "training": (*PARTS, "allowed_values", "startup"),
     "callbacks": (*PARTS, "allowed_values", "startup", "pictures", "training"),
     "fused": (*PARTS, "allowed_values", "startup", "sweeps", "training"),
-    "task": ("allowed_values", "sweeps", "training"),
+    "task": ("allowed_values", "startup", "sweeps", "training"),
     "report": ("sweeps",),
     "api": ("allowed_values", "startup", "training", "sweeps", "task"),
     "studies": (*PARTS, "allowed_values", "startup", "pictures", "training", "callbacks", "sweeps", "api"),

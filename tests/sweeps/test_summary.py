@@ -119,7 +119,7 @@ def test_jobs_are_read_with_their_values_and_metrics_in_the_order_of_their_numbe
     assert jobs[7].folder == "7,optim.lr=1,init=default,seed=1"
     assert jobs[7].values == {"optim.lr": 1, "init": "default", "seed": 1, "model": "linear"}
     assert jobs[7].metrics["val/accuracy"] == 0.96 + 7 / 1000
-    assert [j.status for j in jobs] == ["completed"] * 9 + ["diverged", "failed", "pending"]
+    assert [j.status for j in jobs] == ["completed"] * 9 + ["diverged", "failed", "interrupted"]
     assert jobs[11].metrics == {}
 
 
@@ -229,7 +229,7 @@ def test_markdown_says_what_was_swept_and_what_became_of_the_jobs(realistic):
     write(realistic, read(realistic))
     head = (realistic / "summary.md").read_text(encoding="utf-8").split("\n\n")
     assert head[0] == "# optim.lr × init × seed: 12 jobs"
-    assert head[1] == "9 completed, 1 diverged, 1 failed, 1 pending"
+    assert head[1] == "9 completed, 1 diverged, 1 failed, 1 interrupted"
     assert head[2].splitlines() == [
         "- optim.lr: 0.1, 1",
         "- init: default, kaiming_normal",
@@ -255,7 +255,7 @@ def test_markdown_has_means_over_seeds_best_first(realistic):
     assert (second["init"], second["mean"]) == ("kaiming_normal", "0.9640")
     assert (third["init"], third["mean"]) == ("default", "0.9610")
     assert (none["seeds"], none["mean"], none["± 95 %"]) == ("0", "–", "–")
-    assert none["not completed"] == "1 diverged, 1 failed, 1 pending"
+    assert none["not completed"] == "1 diverged, 1 failed, 1 interrupted"
 
 
 def test_markdown_lists_the_best_jobs_and_those_that_did_not_complete(realistic):
@@ -263,7 +263,7 @@ def test_markdown_lists_the_best_jobs_and_those_that_did_not_complete(realistic)
     found = tables(realistic)
     assert [(row["rank"], row["job"].split(",")[0]) for row in found["Best jobs"]][:2] == [("1", "8"), ("2", "7")]
     assert len(found["Best jobs"]) == 9
-    assert [row["status"] for row in found["Not completed"]] == ["diverged", "failed", "pending"]
+    assert [row["status"] for row in found["Not completed"]] == ["diverged", "failed", "interrupted"]
 
 
 def test_diverged_job_with_an_accuracy_counts_in_the_mean_and_one_with_a_null_loss_does_not(tmp_path):
