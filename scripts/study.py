@@ -1,13 +1,19 @@
 """Answer one question with a table and a picture: python scripts/study.py study=NAME [study.seeds=…]
 
+    pixels      a digit as a table of numbers
+    descent     gradient descent on x², with too large steps too; a parabola with its parameters varied
+    one_step    weights, gradients and new weights; gradients that are not cleared
+    accuracy_gradient   why accuracy is no loss
+    broadcasting        a matrix product in pure Python, with broadcasting and as a matmul
+    gains       Kaiming's init with a = 0, 1 and √5: one layer, and the layers of a network
     why_sqrt5   activations and gradients of every layer under each init, before and after training
     explosion   a vector after a hundred random matrices
     init        which init trains which model best
     loss        which loss trains best, each at its best learning rate
     depth       which init still trains a deep network
 
-Each takes at most two minutes on two slow cores, prints its table, and writes pictures (PNG), tables (CSV) and
-TensorBoard's events to outputs/studies/<date>/<time>-<n>.
+The first six take seconds, the others at most two minutes on two slow cores. Each prints its table, and writes pictures
+(PNG), tables (CSV) and TensorBoard's events to outputs/studies/<date>/<time>-<n>.
 """
 
 import logging

@@ -65,6 +65,7 @@ def existing_file() -> Rule:
 
 
 POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a number > 0")
+NOT_ZERO = Rule(lambda v: _is_number(v) and v != 0, "a number other than 0")
 BOOL = Rule(lambda v: isinstance(v, bool), "true or false")
 TEXT = Rule(lambda v: isinstance(v, str), "text")
 DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), 'an integer ≥ 1 or "auto"')
@@ -145,6 +146,21 @@ RULES: dict[str, Rule] = {
     "study.models": listed(TEXT),
     "study.losses": listed(TEXT),
     "study.overrides": listed(TEXT),
+    "study.seed": integer(0),
+    "study.image": integer(0),
+    "study.images": integer(1),
+    "study.outputs": integer(1),
+    "study.start": NOT_ZERO,
+    "study.noise_seed": integer(0),
+    "study.lr": POSITIVE,
+    "study.count": integer(1),
+    "study.shown": integer(1),
+    "study.changes": listed(NOT_ZERO),
+    "study.near": POSITIVE,
+    "study.far": POSITIVE,
+    "study.slopes": listed(number(0)),
+    "study.channels": integer(1),
+    "study.kernel": integer(1),
     "lr_find.start": POSITIVE,
     "lr_find.end": POSITIVE,
     "lr_find.steps": integer(3),

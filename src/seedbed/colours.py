@@ -5,6 +5,7 @@ HEAT_MAP = "viridis"  # a metric over two swept keys, or of layers × inits
 ORDER = "viridis"  # curves of an ordered set: values of a numeric key, the layers of a network, ranks
 HISTOGRAMS = "magma"  # histograms over time
 DIGITS = "gray"
+PIXELS = "Greys"  # behind the numbers of a digit: 0 is white
 WEIGHTS = "RdBu_r"  # negative, 0, positive
 RIGHT, MISTAKES = "Greens", "Reds"  # cells of a confusion matrix
 

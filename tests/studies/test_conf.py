@@ -1,5 +1,6 @@
-"""Every study's config composes, names a study, and has a rule for each of its values."""
+"""Every study's config composes, has the study's arguments, and a rule for each of its values."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ def composed_by(name: str, *overrides: str) -> dict:
 def test_study_composes_and_is_checked_throughout(study):
     config = composed_by("study", f"study={study}")
     assert all(RULES[key].holds(value) for key, value in leaves(config))
-    assert callable(get_method(config["study"]["_target_"]))
+    arguments = {key: value for key, value in config["study"].items() if not key.startswith("_")}
+    signature(get_method(config["study"]["_target_"])).bind("lab", **arguments)
 
 
 def test_lr_find_has_the_config_of_train_and_its_own():

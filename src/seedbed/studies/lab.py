@@ -59,11 +59,16 @@ class Lab:
         for overrides in commands:
             check(self._compose(tuple(overrides)))
 
-    def module(self, overrides: tuple[str, ...], seed: int) -> tuple[Supervised, DataModule]:
-        """Return an untrained run and its data. `seed` is that of the weights, not of the order of the data."""
-        config = {**self._compose(overrides), "seed": seed}
+    def data(self, overrides: Sequence[str]) -> DataModule:
+        """Return the data of a run, loaded."""
+        config = self._compose(tuple(overrides))
         check(config)
-        data = self._data(json.dumps(config["data"]))
+        return self._data(json.dumps(config["data"]))
+
+    def module(self, overrides: Sequence[str], seed: int) -> tuple[Supervised, DataModule]:
+        """Return an untrained run and its data. `seed` is that of the weights, not of the order of the data."""
+        data, config = self.data(overrides), {**self._compose(tuple(overrides)), "seed": seed}
+        check(config)
         return self._parts.module(config, data), data
 
     def sweep(self, overrides: Sequence[str]) -> list[Job]:
