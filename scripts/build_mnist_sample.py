@@ -26,4 +26,4 @@ def build(root: str | None) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     save(FILE, build(sys.argv[1] if len(sys.argv) > 1 else None))
-    print(f"{FILE}: {FILE.stat().st_size:,} bytes")
+    print(f"{FILE}: {len(FILE.read_bytes()):,} bytes")

@@ -70,7 +70,7 @@ def picture_files() -> list[tuple[str, bytes]]:
     wide = [Image.fromarray(pixels.astype(np.int32)), Image.fromarray(pixels.astype(np.float32) / 255)]
     turned = Image.Exif()
     turned[0x0112] = 6
-    pictures = {
+    pictures: dict[str, list[tuple[Image.Image, dict]]] = {
         "png": [
             (picture, {}) for picture in (grey, grey.convert("1"), rgba, rgba.convert("P"), rgba.convert("LA"), deep)
         ],

@@ -17,7 +17,7 @@ from PIL import Image
 from seedbed.data.mnist_sample import mnist_sample
 from seedbed.errors import ConfigError
 from seedbed.training.processes import spread
-from seedbed.training.run import train
+from seedbed.training.run import train_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO = ["trainer.accelerator=cpu", "trainer.devices=2"]
@@ -83,7 +83,7 @@ def run(composed, tmp_path):
 
     def of(name, *words):
         (tmp_path / name).mkdir()
-        metrics = spread(train, composed(*words)[0], tmp_path / name, {})
+        metrics = spread(train_parts, composed(*words)[0], tmp_path / name, {})
         return metrics, torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)
 
     return of

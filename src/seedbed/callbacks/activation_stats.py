@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 from lightning.pytorch.callbacks import Callback
@@ -74,7 +75,7 @@ class ActivationStats(Callback):
             publish(trainer, f"activations/{name}", histogram_over_time(name, series))
 
 
-def concatenated(parts: list) -> Series | Values | np.ndarray:
+def concatenated(parts: list) -> Any:
     """Concatenate series, or their fields, along time."""
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)

@@ -35,8 +35,9 @@ class Pictures(Callback):
         if trainer.is_global_zero:
             splits = trainer.datamodule.splits
             if splits.classes:
-                publish(trainer, "samples", samples(*splits.train, splits.classes))
-                publish(trainer, "class_means", class_means(*splits.train, splits.classes))
+                images, targets = splits.train
+                publish(trainer, "samples", samples(images, targets, splits.classes))
+                publish(trainer, "class_means", class_means(images, targets, splits.classes))
             self._draw_weights(trainer, module)
 
     def on_train_epoch_end(self, trainer, module) -> None:

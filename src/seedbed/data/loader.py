@@ -73,7 +73,7 @@ class Loader:
         world: int = 1,
     ):
         self.x, self.y = split
-        self.sampler = (Orders if isinstance(seed, list) else Order)(len(self.y), seed)
+        self.sampler = Orders(len(self.y), seed) if isinstance(seed, list) else Order(len(self.y), seed)
         self.batch_sampler = None  # Lightning reads sampler and batch_sampler
         self.batch_size, self.drop_last = batch_size, drop_last
         self.divisor, self.shift = divisor, shift

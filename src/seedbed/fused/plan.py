@@ -75,7 +75,7 @@ def plan(configs: Mapping[int, Config], most: int) -> list[StackPlan]:
         by_architecture[architecture(config)][order_of(config)].append(job)
     stacks = []
     for groups in by_architecture.values():
-        by_size: dict[int, list[list[int]]] = defaultdict(list)
+        by_size: dict[int, list[Sequence[int]]] = defaultdict(list)
         for members in groups.values():
             for chunk in _chunks(members, most):
                 by_size[len(chunk)].append(chunk)

@@ -59,7 +59,7 @@ class Stack(Supervised):
         # [M]: the epoch in which a member stopped before the others, or -1; whether it fell behind, or diverged
         self.ended_at = torch.full((self.members,), -1)
         self.dropped = torch.zeros(self.members, dtype=torch.bool)
-        self.diverged = torch.zeros(self.members, dtype=torch.bool)
+        self.diverged: Tensor = torch.zeros(self.members, dtype=torch.bool)
         # [M]: the best value of the metric that `stopper` monitors, and the epochs since
         self.stop_score = stopper.best_score.expand(self.members) if stopper else None
         self.stop_wait = torch.zeros(self.members, dtype=torch.long)
@@ -279,7 +279,7 @@ class Stack(Supervised):
         self._evaluated = self.new_sums(3)
 
 
-def _distinct(parts: Sequence) -> list[tuple[object, Tensor]]:
+def _distinct(parts: Sequence) -> list[tuple[Any, Tensor]]:
     """Return each distinct object with the indices of the members that have it."""
     indices: dict[int, list[int]] = {}
     for i, part in enumerate(parts):

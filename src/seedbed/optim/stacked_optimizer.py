@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 # stack's size, in fresh pages at each step, Adam took 7 times as long. On a GPU this bounds the temporaries' memory.
 PIECE = {"cpu": 2**17, "cuda": 2**26}
 
-Number = float | Tensor  # equal for all members, or [M]
+Number: TypeAlias = float | Tensor  # equal for all members, or [M]
 
 
 class StackedOptimizer(torch.optim.Optimizer):
@@ -37,7 +37,7 @@ class StackedOptimizer(torch.optim.Optimizer):
     counts_steps: ClassVar[bool] = False  # whether its state has a `step`
     corrects_bias: ClassVar[bool] = False  # whether coefficients depend on the number of the step
 
-    def __init__(self, params: Sequence[Tensor], numbers: dict[str, Tensor | bool]):
+    def __init__(self, params: Sequence[Tensor], numbers: dict[str, Any]):
         super().__init__(params, numbers)
         [group] = self.param_groups
         members = len(numbers["lr"])

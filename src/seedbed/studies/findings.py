@@ -13,8 +13,6 @@ from seedbed.tables import aligned, csv_text, figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Cell = str | int | float | None
-
 
 @dataclass
 class Findings:
@@ -25,7 +23,7 @@ class Findings:
 
     conclusion: str
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[object]]
     figures: dict[str, Figure]
     curves: dict[str, dict[int, float]] = field(default_factory=dict)
     details: Sequence[dict[str, Any]] = ()

@@ -76,7 +76,7 @@ LAUNCHERS = {
     "submitit_local": {**SLURM_ARRAY, "cluster": "local"},
     "fused_joblib": fused(PROCESSES, 100),
 }
-SWEEPERS = {
+SWEEPERS: dict[str, dict[str, Any]] = {
     "basic": {"_target_": "hydra_plugins.seedbed.SeedbedSweeper", "max_batch_size": None, "params": None},
     "optuna": {
         "_target_": "hydra_plugins.seedbed.OptunaSweeper",
@@ -90,7 +90,7 @@ SWEEPERS = {
         "params": None,
     },
 }
-SAMPLERS = {  # of Optuna; seed: null for that of the config
+SAMPLERS: dict[str, dict[str, Any]] = {  # of Optuna; seed: null for that of the config
     "tpe": {"_target_": "optuna.samplers.TPESampler", "seed": None, "n_startup_trials": 10, "constant_liar": True},
     "random": {"_target_": "optuna.samplers.RandomSampler", "seed": None},
     "cmaes": {"_target_": "optuna.samplers.CmaEsSampler", "seed": None, "n_startup_trials": 1},

@@ -73,13 +73,13 @@ class SweepLauncher:
         lines = self._write_down(jobs)
         results, left = {}, {}
         for number, line in lines.items():
-            metrics = finished(self.folder / line["folder"])
+            job, metrics = jobs[number], finished(self.folder / line["folder"])
             if metrics is not None:
                 results[number] = self._result(line, metrics)
-            elif isinstance(jobs[number], ComposedJob):
-                left[number] = jobs[number]
+            elif isinstance(job, ComposedJob):
+                left[number] = job
             elif not self.stopped:
-                fail(self.folder / line["folder"], jobs[number])
+                fail(self.folder / line["folder"], job)
                 self.stopped = self.on_error == "stop"
         if results:
             log.info("%d of %d jobs are done", len(results), len(jobs))

@@ -81,7 +81,7 @@ class DataModule(pl.LightningDataModule):
     @property
     def num_classes(self) -> int | None:
         """Number of classes, or None where the targets are numbers."""
-        return self.splits.classes and len(self.splits.classes)
+        return len(self.splits.classes) if self.splits.classes else None
 
     @cached_property
     def sample(self) -> Tensor:

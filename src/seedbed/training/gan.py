@@ -50,7 +50,7 @@ class GAN(Supervised):
     def on_train_start(self) -> None:
         self.total_steps = self.trainer.estimated_stepping_batches
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:  # type: ignore[override]
         # real pictures [B, C, H, W]
         real, _ = batch
         critic, generator = self.optimizers()

@@ -2,16 +2,16 @@
 
 Workers are a class with
 
-    run(call, tasks) -> Iterator[(place, error or None)]
+    run(call, tasks) -> Generator[(place, error or None)]
 
 `tasks` are plain data, `call(task)` runs one of them; `run` yields each task's place in `tasks` as it ends, with the
-exception that `call` raised or the loss of the worker. Whoever closes the iterator stops what has not begun. Results
+exception that `call` raised or the loss of the worker. Whoever closes the generator stops what has not begun. Results
 are read from the files that the tasks leave. A new kind of workers is tested by tests/sweeps/test_workers.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 Task = dict[str, Any]
@@ -19,4 +19,4 @@ Ended = tuple[int, BaseException | None]
 
 
 class Workers(Protocol):
-    def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Iterator[Ended]: ...
+    def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Generator[Ended, None, None]: ...

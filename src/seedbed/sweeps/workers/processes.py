@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 
@@ -19,7 +19,7 @@ class Processes:
     def __init__(self, n_jobs: int | None = None):
         self.n_jobs = n_jobs or len(os.sched_getaffinity(0))
 
-    def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Iterator[Ended]:
+    def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Generator[Ended, None, None]:
         # spawn: a forked child would inherit the threads' locks of torch. cloudpickle: `call` holds a function of
         # __main__, whose decorated form hides it from pickle
         pickled = cloudpickle.dumps(call)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class Ray:
         self.init = {name: value for name, value in ray["init"].items() if value is not None}
         self.remote, self.scratch = ray["remote"], scratch
 
-    def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Iterator[Ended]:
+    def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Generator[Ended, None, None]:
         import ray
 
         if not ray.is_initialized():

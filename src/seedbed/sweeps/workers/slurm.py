@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from seedbed.sweeps.workers import Ended, Task
@@ -23,7 +23,7 @@ class Slurm:
         self.folder, self.cluster = folder, cluster
         self.parameters = {name: value for name, value in parameters.items() if value is not None}
 
-    def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Iterator[Ended]:
+    def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Generator[Ended, None, None]:
         import submitit
 
         executor = submitit.AutoExecutor(self.folder, cluster=self.cluster)
