@@ -1,5 +1,7 @@
 """Every loss equals its formula and PyTorch's function, and reads its predictions as it says."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,6 +30,7 @@ NUMERIC = [
     (MnistLoss, mnist_loss, None),
     (BCE, bce, F.binary_cross_entropy_with_logits),
     (MSE, lambda o, t: ((o - t) ** 2).mean(), F.mse_loss),
+    (partial(MSE, half=True), lambda o, t: ((o - t) ** 2 / 2).mean(), None),
     (RMSE, lambda o, t: ((o - t) ** 2).mean().sqrt(), None),
     (L1, lambda o, t: (o - t).abs().mean(), F.l1_loss),
 ]
@@ -41,7 +44,7 @@ def batch(K, B=64):
 
 
 @pytest.mark.parametrize("K", [1, 10])
-@pytest.mark.parametrize(("loss", "formula", "torchs"), NUMERIC, ids=[row[0].__name__ for row in NUMERIC])
+@pytest.mark.parametrize(("loss", "formula", "torchs"), NUMERIC, ids=["mnist_loss", "bce", "mse", "half", "rmse", "l1"])
 def test_numeric_loss_equals_its_formula_and_pytorchs_function(loss, formula, torchs, K):
     output, target = batch(K)
     found = loss()(output, target)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from seedbed.schedules import combined, constant, cosine, exponential, linear, one_cycle
+from seedbed.schedules import combined, constant, cosine, exponential, linear, one_cycle, values
 
 GRID = [k / 1000 for k in range(1001)]
 CURVES = [linear, cosine, exponential]
@@ -82,6 +82,39 @@ def test_combined_runs_each_phase_whole_in_its_fraction():
     expected = [first(p / 0.3) if p < 0.3 else second((p - 0.3) / 0.7) for p in GRID]
     assert list(map(schedule, GRID)) == pytest.approx(expected)
     assert [schedule(p) for p in (0.0, 0.3, 1.0)] == pytest.approx([0.3, 0.6, 0.2])
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_curve_multiplies_the_number_given_or_is_the_number(curve):
+    by, to = curve(1.0, 0.1, drives="weight_decay"), curve(1.0, 0.1, drives="weight_decay", absolute=True)
+    for p in GRID[::50]:
+        assert by(p, "weight_decay", 7.0) == 7 * by(p, "weight_decay")
+        assert to(p, "weight_decay", 7.0) == by(p, "weight_decay")
+    assert by(0.3, "momentum", 0.9) == to(0.3, "momentum", 0.9) == 0.9, "only weight_decay is driven"
+
+
+def test_values_are_the_courses_combined_schedule():
+    schedule = values(lr=[0.3, 0.6, 0.2], fractions=[0.3, 0.7])
+    by_hand = combined([cosine(0.3, 0.6), cosine(0.6, 0.2)], [0.3, 0.7])
+    assert [schedule(p, given=5.0) for p in GRID] == [by_hand(p) for p in GRID]
+
+
+def test_values_drive_each_number_by_itself_and_leave_what_is_null():
+    schedule = values(shape="linear", lr=[0.0, 1.0, 0.0], dropout=[0.1, 0.5], momentum=None)
+    assert set(schedule.curves) == {"lr", "dropout"}
+    assert [schedule(p) for p in (0, 0.25, 0.5, 0.75, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert [schedule(p, "dropout", 0.2) for p in (0, 0.5, 1)] == pytest.approx([0.1, 0.3, 0.5])
+
+
+def test_phases_may_drive_different_numbers():
+    schedule = combined([linear(0.0, 1.0), linear(1.0, 0.5, drives="momentum")], [0.5, 0.5])
+    assert [schedule(p) for p in (0, 0.25, 0.6)] == [0, 0.5, 1.0]
+    assert [schedule(p, "momentum", 0.9) for p in (0, 0.25, 0.75)] == pytest.approx([0.9, 0.9, 0.9 * 0.75])
+
+
+def test_one_cycles_momentum_goes_the_other_way():
+    schedule = one_cycle()
+    assert [schedule(p, "momentum", 0.95) for p in (0, 0.25, 1)] == pytest.approx([0.95, 0.85, 0.95])
 
 
 def test_combined_of_phases_that_meet_has_no_jump():

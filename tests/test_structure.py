@@ -28,6 +28,7 @@ PARTS = ("data", "models", "losses", "inits", "optim", "schedules")
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, ()),
     **dict.fromkeys(PARTS, ()),
+    "optim": ("schedules",),
     "allowed_values": ("optim",),
     "sweeps": (),
     "startup": ("allowed_values", "sweeps"),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seedbed.config_values import leaves
 from seedbed.errors import ConfigError
-from seedbed.optim.numbers import key_of_momentum, momentum_of
+from seedbed.optim.drivable import DRIVABLE, check_schedule
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,9 @@ NOT_ZERO = Rule(lambda v: _is_number(v) and v != 0, "a number other than 0")
 BOOL = Rule(lambda v: isinstance(v, bool), "true or false")
 TEXT = Rule(lambda v: isinstance(v, str), "text")
 DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), 'an integer ≥ 1 or "auto"')
+VALUES = Rule(
+    lambda v: isinstance(v, list) and len(v) > 1 and all(map(number(0).holds, v)), "a list of two or more numbers ≥ 0"
+)
 
 # config key → rule; a test holds that every number and word of every file in conf/ has one
 RULES: dict[str, Rule] = {
@@ -98,6 +101,9 @@ RULES: dict[str, Rule] = {
     "model.distance": one_of("l1", "l2"),
     "model.name": TEXT,
     "model.image_size": optional(integer(1)),
+    "model.pretrained": BOOL,
+    "model.drop_rate": share(),
+    "model.drop_path_rate": share(),
     "model.lines": integer(1),
     "model.hidden": listed(integer(1)),
     "model.channels": listed(integer(1)),
@@ -108,6 +114,7 @@ RULES: dict[str, Rule] = {
     "model.latent": integer(1),
     "model.width": integer(1),
     "loss.label_smoothing": share(),
+    "loss.half": BOOL,
     "init.std": POSITIVE,
     "init.a": number(0),
     "init.gain": POSITIVE,
@@ -121,18 +128,24 @@ RULES: dict[str, Rule] = {
     "optim.weight_decay": number(0),
     "optim.alpha": share(),
     "optim.eps": POSITIVE,
+    "optim.groups": Rule(lambda v: v == [], "a list of groups, each {params: '*bias', lr_scale: 0.1} or alike"),
+    "optim.params": Rule(lambda v: isinstance(v, str | list), "a pattern of parameters' names, or a list of them"),
+    "optim.lr_scale": number(0),
     "optim.betas": Rule(
         lambda v: isinstance(v, list) and len(v) == 2 and all(map(share().holds, v)),
         "two numbers ≥ 0 and < 1",
     ),
-    "schedule.start": POSITIVE,
+    "schedule.start": number(0),
     "schedule.end": number(0),
     "schedule.pct_start": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
     "schedule.div": POSITIVE,
     "schedule.div_final": POSITIVE,
-    "schedule.drives": one_of("lr", "momentum"),
+    "schedule.drives": one_of(*DRIVABLE),
+    "schedule.absolute": BOOL,
     "schedule.momentum_low": POSITIVE,
-    "schedule.fractions": listed(POSITIVE),
+    "schedule.fractions": optional(listed(POSITIVE)),
+    "schedule.shape": one_of("linear", "cosine", "exponential"),
+    **{f"schedule.{number}": optional(VALUES) for number in DRIVABLE},
     "schedule.phases": Rule(lambda v: isinstance(v, list) and bool(v), "a list of schedules"),
     "study.size": integer(1),
     "study.times": integer(1),
@@ -202,12 +215,13 @@ def check(config: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first value that is not allowed."""
     # the plain `seed` before the `data.seed` that takes its value
     for key, value in sorted(leaves(config), key=lambda leaf: leaf[0].count(".")):
-        rule = RULES.get(re.sub(r"\bphases\.\d+\.", "", key))  # a phase's values are those of a schedule
+        # a phase's keys are those of a schedule, a group's those of an optimiser
+        rule = RULES.get(re.sub(r"\b(phases|groups)\.\d+\.", "", key))
         if rule and not rule.holds(value):
             shown = value if isinstance(value, str | int | float | list) else "null"
             raise ConfigError(f"{key}={shown}: must be {rule.allowed}")
     if "schedule" in config and "optim" in config:
-        _check_schedule(config["schedule"], config["optim"])
+        check_schedule(config["schedule"], config["optim"])
     if "optimized_metric" in config:
         check_metric(config)
 
@@ -222,29 +236,3 @@ def check_metric(config: Mapping[str, Any]) -> None:
             if target.startswith(beginning) and any(name in metric for name in missing.split()):
                 name = target.rpartition(".")[2]
                 raise ConfigError(f"optimized_metric={metric}: {name} has none; choose val/loss or train/loss")
-
-
-def _check_schedule(schedule: Mapping[str, Any], optim: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless a driven momentum is there and stays below 1, and an exponential above 0."""
-    momentum = momentum_of(optim)
-    curves = list(_curves(schedule))
-    if not momentum and {drives for _, _, drives in curves} == {"momentum"}:
-        key = next(key for key, _, _ in curves)
-        raise ConfigError(f"{key}.drives=momentum: the optimiser has none: optim.momentum or optim.betas must be > 0")
-    for key, curve, drives in curves:
-        if curve.get("_target_", "").endswith(".exponential") and curve.get("end") == 0:
-            raise ConfigError(f"{key}.end=0: must be > 0 for an exponential, which never gets to 0")
-        for name in ("start", "end") if drives == "momentum" else ("momentum_low",):
-            if (product := curve.get(name, 0.0) * momentum) >= 1:
-                what = f"times optim.{key_of_momentum(optim)}={momentum:g} it is {product:g}"
-                raise ConfigError(f"{key}.{name}={curve[name]:g}: {what}, and a momentum must be < 1")
-
-
-def _curves(schedule: Mapping[str, Any], key: str = "schedule") -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """Yield (key, node, "lr" or "momentum") of every curve; one_cycle drives both and counts as a curve of the lr."""
-    if "phases" in schedule:
-        for i, phase in enumerate(schedule["phases"]):
-            if isinstance(phase, Mapping):
-                yield from _curves(phase, f"{key}.phases.{i}")
-    elif not schedule.get("_target_", "").endswith(".constant"):
-        yield key, schedule, schedule.get("drives", "lr")

@@ -87,17 +87,22 @@ class ErrorLoss(TargetLoss):
 
 
 class MSE(ErrorLoss):
-    """Mean squared error."""
+    """Mean squared error; half of it with half=True, so that the gradient is the error itself."""
+
+    def __init__(self, half: bool = False):
+        super().__init__()
+        self.half = half
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        return F.mse_loss(output, self.numbers(output, target))
+        mse = F.mse_loss(output, self.numbers(output, target))
+        return mse / 2 if self.half else mse
 
 
-class RMSE(MSE):
+class RMSE(ErrorLoss):
     """Square root of the mean squared error; at an error of 0 its gradient is 0, where the root's alone is nan."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        mse = super().forward(output, target)
+        mse = F.mse_loss(output, self.numbers(output, target))
         return mse.clamp_min(torch.finfo(mse.dtype).tiny).sqrt()
 
 

@@ -1,53 +1,57 @@
-"""A schedule is f(…) → Schedule: multipliers of the optimiser's lr and momentum as progress goes from 0 to 1.
+"""Schedules. A schedule is f(…) → Schedule: the numbers of a run as progress goes from 0 to 1.
 
 Progress is steps done / all steps of the run, so a schedule means the same for any batch size and number of epochs.
-`drives` says which of the two a curve is for; the other stays as it is.
+`drives` names the number: lr, momentum (beta1 of Adam), weight_decay or dropout; all others stay as they are. A curve
+multiplies the number that the config gave; with absolute=True it is the number.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import Any
 
-Curve = Callable[[float], float]  # progress → multiplier
-
-
-def _one(progress: float) -> float:
-    return 1.0
+# (progress, the number as the config gave it) → the number now; of a stack the numbers are tensors [M]
+Curve = Callable[[float, Any], Any]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Curves for the lr and the momentum (beta1 of Adam). Calling it gives the lr's multiplier."""
+    """Curves by the names of the numbers that they drive. Calling it gives a number: the lr's multiplier by default."""
 
-    lr: Curve = _one
-    momentum: Curve = _one
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
-    def __call__(self, progress: float) -> float:
-        return self.lr(progress)
+    def __call__(self, progress: float, number: str = "lr", given: Any = 1.0) -> Any:
+        return self.curves[number](progress, given) if number in self.curves else given
+
+
+def _of(curve: Callable[[float], float], drives: str, absolute: bool) -> Schedule:
+    if absolute:
+        return Schedule({drives: lambda progress, given: curve(progress)})
+    return Schedule({drives: lambda progress, given: given * curve(progress)})
 
 
 def constant() -> Schedule:
-    """1 throughout."""
+    """Leave all numbers as they are."""
     return Schedule()
 
 
-def linear(start: float = 1.0, end: float = 0.0, drives: str = "lr") -> Schedule:
+def linear(start: float = 1.0, end: float = 0.0, drives: str = "lr", absolute: bool = False) -> Schedule:
     """A straight line from start to end."""
-    return Schedule(**{drives: lambda progress: start + progress * (end - start)})
+    return _of(lambda progress: start + progress * (end - start), drives, absolute)
 
 
-def cosine(start: float = 1.0, end: float = 0.0, drives: str = "lr") -> Schedule:
+def cosine(start: float = 1.0, end: float = 0.0, drives: str = "lr", absolute: bool = False) -> Schedule:
     """Half a cosine wave from start to end: flat at both ends."""
-    return Schedule(**{drives: lambda progress: start + (1 - math.cos(math.pi * progress)) * (end - start) / 2})
+    return _of(lambda progress: start + (1 - math.cos(math.pi * progress)) * (end - start) / 2, drives, absolute)
 
 
-def exponential(start: float = 1.0, end: float = 0.01, drives: str = "lr") -> Schedule:
+def exponential(start: float = 1.0, end: float = 0.01, drives: str = "lr", absolute: bool = False) -> Schedule:
     """A constant factor a step, from start to end (both > 0)."""
-    return Schedule(**{drives: lambda progress: start * (end / start) ** progress})
+    return _of(lambda progress: start * (end / start) ** progress, drives, absolute)
 
 
 def combined(phases: Sequence[Schedule], fractions: Sequence[float]) -> Schedule:
@@ -61,17 +65,33 @@ def combined(phases: Sequence[Schedule], fractions: Sequence[float]) -> Schedule
         raise ValueError(f"fractions={list(fractions)}: must be {len(phases)} positive numbers that sum to 1")
     starts = [0.0, *accumulate(fractions)][:-1]
 
-    def joined(curves: Sequence[Curve]) -> Curve:
-        if all(curve is _one for curve in curves):
-            return _one
-
-        def curve(progress: float) -> float:
+    def joined(number: str) -> Curve:
+        def curve(progress: float, given: Any) -> Any:
             i = bisect_right(starts, progress) - 1
-            return curves[i](min((progress - starts[i]) / fractions[i], 1.0))
+            return phases[i](min((progress - starts[i]) / fractions[i], 1.0), number, given)
 
         return curve
 
-    return Schedule(joined([p.lr for p in phases]), joined([p.momentum for p in phases]))
+    return Schedule({number: joined(number) for phase in phases for number in phase.curves})
+
+
+def values(
+    fractions: Sequence[float] | None = None,
+    shape: str = "cosine",
+    absolute: bool = True,
+    **numbers: Sequence[float] | None,
+) -> Schedule:
+    """Each number goes through the values listed for it: lr=[0.3, 0.6, 0.2], weight_decay=[0, 1e-4].
+
+    fractions: shares of the run between a value and the next, equal by default. shape: linear, cosine or exponential.
+    """
+    between = {"linear": linear, "cosine": cosine, "exponential": exponential}[shape]
+    curves: dict[str, Curve] = {}
+    for number, points in numbers.items():
+        if points:
+            phases = [between(start, end, number, absolute) for start, end in pairwise(points)]
+            curves |= combined(phases, fractions or [1 / len(phases)] * len(phases)).curves
+    return Schedule(curves)
 
 
 def one_cycle(
@@ -83,5 +103,5 @@ def one_cycle(
     Source: Smith & Topin, Super-Convergence (2018); fastai's fit_one_cycle.
     """
     fractions = [pct_start, 1 - pct_start]
-    lr = combined([cosine(1 / div, 1.0), cosine(1.0, 1 / div_final)], fractions).lr
-    return Schedule(lr, combined([cosine(1.0, momentum_low), cosine(momentum_low, 1.0)], fractions).lr)
+    multipliers = {"lr": [1 / div, 1.0, 1 / div_final], "momentum": [1.0, momentum_low, 1.0]}
+    return values(fractions, absolute=False, **multipliers)

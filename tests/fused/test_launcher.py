@@ -58,6 +58,7 @@ LINES = ["data=function", "model=rectified_lines", "loss=rmse", "optim=adam"]
         (["optim=momentum", "optim.lr=0.01,0.02", "optim.nesterov=true", "schedule=constant,one_cycle"], 1e-4),
         (["optim=adam", "optim.lr=0.001,0.003", "optim.betas=[0.9,0.999],[0.7,0.9]", "loss=nll"], 1e-3),
         (["optim=adamw", "optim.weight_decay=0,0.1", "loss=cross_entropy", "loss.label_smoothing=0,0.1"], 1e-3),
+        (["optim=adamw", "schedule=values", "schedule.lr=[0,1e-3]", "+schedule.weight_decay=[0,1],[1,0]"], 1e-3),
         (["optim=rmsprop", "optim.lr=0.0003,0.001", "optim.alpha=0.9,0.99"], 1e-3),
         (["model=convnet", "loss=mse", "optim.lr=0.01,0.1", "data.shuffle=false", "data.batch_size=512"], 1e-5),
         (["optim=momentum", "optim.lr=0.02,0.05", "optim.momentum=0.9,0.95", "schedule=one_cycle"], 1e-4),

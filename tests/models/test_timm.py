@@ -23,6 +23,37 @@ def test_network_is_timms(channels, outputs, name):
     torch.testing.assert_close(net.eval()(x), expected.eval()(x))
 
 
+def test_other_arguments_are_timms():
+    net = timm((1, 28, 28), 10, "resnet10t", drop_rate=0.25, drop_path_rate=0.5, global_pool="max")
+    assert net.drop_rate == 0.25 and net.global_pool.pool_type == "max"
+    assert max(getattr(m, "drop_prob", 0.0) for m in net.modules()) == 0.5
+
+
+def test_pretrained_weights_are_loaded_and_fitted_to_grey_images_and_to_the_outputs(tmp_path):
+    from timm import create_model
+
+    weights = create_model("resnet10t").state_dict()
+    torch.save(weights, tmp_path / "weights.pth")
+    overlay = {"file": str(tmp_path / "weights.pth")}
+    net = timm((1, 28, 28), 2, "resnet10t", pretrained=True, pretrained_cfg_overlay=overlay)
+    found = net.state_dict()
+    assert torch.equal(found["layer1.0.conv1.weight"], weights["layer1.0.conv1.weight"])
+    torch.testing.assert_close(found["conv1.0.weight"], weights["conv1.0.weight"].sum(1, keepdim=True))
+    assert found["fc.weight"].shape == (2, 512)
+
+
+def test_pretrained_says_what_it_needs(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=r"resnet10t need a connection to huggingface.co, or the file in") as error:
+        timm((1, 28, 28), 10, "resnet10t", pretrained=True)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="timm has no weights of botnet50ts_256"):
+        timm((1, 28, 28), 10, "botnet50ts_256", pretrained=True)
+
+
 @pytest.mark.parametrize("size", [14, 64])
 def test_images_are_resized_inside_the_network(size):
     net = timm((1, 28, 28), 10, "resnet10t", image_size=size).eval()
@@ -62,3 +93,8 @@ def test_refusal_is_one_clear_line(name, shape, message):
     with pytest.raises(ValueError, match=message) as error:
         timm(shape, 1, name)
     assert "\n" not in str(error.value)
+
+
+def test_unknown_argument_is_named():
+    with pytest.raises(ValueError, match=r"timm does not build resnet10t .* unexpected keyword argument 'drop_rat'"):
+        timm((1, 28, 28), 1, "resnet10t", drop_rat=0.1)

@@ -18,6 +18,7 @@ from seedbed.optim.basic import BasicOptim
 from seedbed.optim.stacked import stacked
 from seedbed.optim.stacked_adam import StackedAdam
 from seedbed.optim.stacked_sgd import StackedSGD
+from seedbed.schedules import Schedule, linear
 
 EXACT = (platform.system(), platform.machine()) == ("Linux", "x86_64")
 BOUNDS = {
@@ -86,6 +87,11 @@ def cross_entropy_of_mlp(params, x, y):
     return F.cross_entropy(F.linear(F.relu(F.linear(x, w1, b1)), w2, b2), y)
 
 
+def times(multipliers):
+    """A schedule that is constant over the run."""
+    return Schedule({name: lambda progress, given, by=by: given * by for name, by in multipliers.items()})
+
+
 class Twins:
     """A stack and its members alone: same start, numbers, batches and schedule; each learns from its own weights."""
 
@@ -107,16 +113,23 @@ class Twins:
         cls, numbers = self.made[i]
         return cls(params, **numbers)
 
-    def drive(self, lr, momentum):
-        """Multiply what was given, as a schedule does."""
-        self.stacked.drive(lr, momentum)
-        for i, opt in enumerate(self.optims):
+    def drive(self, lrs, momentum, decay=1.0):
+        """Multiply the numbers given: `lrs` one for each member, the others alike for all."""
+        multipliers = [{"lr": lr, "momentum": momentum, "weight_decay": decay} for lr in lrs]
+        if len(set(lrs)) == 1:
+            schedules = [(times(multipliers[0]), torch.arange(M))]
+        else:
+            schedules = [(times(m), torch.tensor([i])) for i, m in enumerate(multipliers)]
+        self.stacked.drive(schedules, 0.0)
+        for opt, lr in zip(self.optims, lrs, strict=True):
             group, given = opt.param_groups[0], opt.defaults
-            group["lr"] = given["lr"] * (lr[i].item() if isinstance(lr, torch.Tensor) else lr)
+            group["lr"] = given["lr"] * lr
             if "betas" in given:
                 group["betas"] = (given["betas"][0] * momentum, given["betas"][1])
             elif "momentum" in given:
                 group["momentum"] = given["momentum"] * momentum
+            if "weight_decay" in given:
+                group["weight_decay"] = given["weight_decay"] * decay
 
     def step(self):
         self.stacked.step()
@@ -125,7 +138,8 @@ class Twins:
 
     def train(self, steps):
         for _ in range(steps):
-            self.drive(1 - self.steps / 120, 1 - self.steps / 500)
+            lrs = [1 - self.steps / (120 + i * (self.steps > 50)) for i in range(M)]
+            self.drive(lrs, 1 - self.steps / 500, 1 - self.steps / 200)
             self.steps += 1
             x = torch.randn(32, 12, generator=self.batches)
             y = torch.randint(3, (32,), generator=self.batches)
@@ -193,9 +207,7 @@ def test_member_equals_its_run_when_the_stack_is_updated_in_pieces(kind, dtype, 
 def test_member_with_lr_0_stays_where_it_is(kind):
     twins, generator = Twins(kind), torch.Generator().manual_seed(1)
     before = [p[2].detach().clone() for p in twins.stack]
-    lr = torch.ones(M, dtype=torch.float64)
-    lr[2] = 0
-    twins.drive(lr, 1.0)
+    twins.drive([1.0, 1.0, 0.0, 1.0, 1.0, 1.0], 1.0)
     for _ in range(3):
         twins.give_gradients(generator)
         twins.step()
@@ -276,23 +288,22 @@ def test_driven_lr_is_used_and_defaults_keep_the_first():
     p, opt = stack_of(rates=(1.0, 2.0))
     opt.step()
     assert p[:, 0].tolist() == [-1, -2]
-    opt.drive(torch.tensor([1.0, 0.25], dtype=torch.float64), 1.0)
+    opt.drive([(times({"lr": 1.0}), torch.tensor([0])), (times({"lr": 0.25}), torch.tensor([1]))], 0.0)
     opt.step()
     opt.step()
     assert p[:, 0].tolist() == [-3, -3]
-    opt.drive(2.0, 1.0)
+    opt.drive([(times({"lr": 2.0}), torch.arange(2))], 0.0)
     opt.step()
     assert p[:, 0].tolist() == [-5, -7]
     assert opt.param_groups[0]["lr"] is opt.lr
     assert opt.defaults["lr"].tolist() == [1, 2]
 
 
-def test_lr_that_does_not_change_is_not_cast_again(monkeypatch):
-    _, opt = stack_of()
+def test_absolute_values_reach_every_member():
+    p, opt = stack_of(rates=(1.0, 2.0))
+    opt.drive([(linear(0.0, 4.0, absolute=True), torch.arange(2))], 0.75)
     opt.step()
-    monkeypatch.setattr(opt, "_coefficients", None)  # would fail
-    opt.drive(1.0, 1.0)
-    opt.step()
+    assert p[:, 0].tolist() == [-3, -3]
 
 
 def test_step_returns_the_loss_of_its_closure():
@@ -337,6 +348,11 @@ def test_type_error_for(made, message):
     solo = build(*made)
     with pytest.raises(TypeError, match=message):
         stacked(made[0][0], [opt.defaults for opt in solo], [torch.zeros(len(solo), 3, requires_grad=True)])
+
+
+def test_type_error_for_a_schedule_of_what_a_stack_does_not_drive():
+    with pytest.raises(TypeError, match="a stack of SGD has no schedule of dropout"):
+        stacked(SGD, [{"lr": 0.1}], [torch.zeros(1, 3)], driven=("lr", "momentum", "dropout"))
 
 
 def test_type_error_for_half_precision():

@@ -28,8 +28,8 @@ def plain_loop(data, epochs: int, clip: float | None, accumulate: int) -> tuple[
             if clip:
                 nn.utils.clip_grad_norm_(net.parameters(), clip)
             optimizer.param_groups[0] |= {
-                "lr": 0.1 * schedule.lr(steps / total),
-                "momentum": 0.95 * schedule.momentum(steps / total),
+                "lr": 0.1 * schedule(steps / total),
+                "momentum": 0.95 * schedule(steps / total, "momentum"),
             }
             optimizer.step()
             optimizer.zero_grad()

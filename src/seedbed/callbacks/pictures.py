@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seedbed.data.loader import Loader
 from seedbed.errors import ConfigError
-from seedbed.optim.numbers import momentum_of
+from seedbed.optim.numbers import number_of
 from seedbed.pictures.confusion import confusion
 from seedbed.pictures.digits import class_means, samples, worst_mistakes
 from seedbed.pictures.publish import publish
@@ -51,7 +51,8 @@ class Pictures(Callback):
         self._draw_weights(trainer, module)
         given = trainer.optimizers[0].defaults if trainer.optimizers else {}
         if module.total_steps and "lr" in given:  # neither without a step nor for a model without gradients
-            figure = schedule(module.schedule, module.total_steps, given["lr"], momentum_of(given))
+            momentum = number_of(given, "momentum") or 0.0
+            figure = schedule(module.schedule, module.total_steps, given["lr"], momentum)
             publish(trainer, "schedule", figure)
         splits = trainer.datamodule.splits
         if splits.classes:

@@ -49,6 +49,8 @@ def why_alone(config: Config) -> str | None:
         return f"a stack has no trainer.{min(unknown)}"
     if config["trainer"]["precision"] in ("16-true", "bf16-true"):
         return "a stack's weights have 32 or 64 bits"
+    if config["optim"].get("groups"):
+        return "a stack has one group of parameters"
     if config["trainer"]["max_epochs"] == 0:
         return "it trains no epoch"
     return None

@@ -101,15 +101,7 @@ class Stack(Supervised):
         return losses
 
     def set_rates(self, optimizer: StackedOptimizer, progress: float) -> None:
-        # one schedule for all: its multipliers are floats, else float64 [m]
-        if len(self._distinct_schedules) == 1:
-            schedule = self._distinct_schedules[0][0]
-            optimizer.drive(schedule.lr(progress), schedule.momentum(progress))
-            return
-        lr, momentum = torch.empty(2, self.net.members, dtype=torch.float64)
-        for schedule, members in self._distinct_schedules:
-            lr[members], momentum[members] = schedule.lr(progress), schedule.momentum(progress)
-        optimizer.drive(lr, momentum)
+        optimizer.drive(self._distinct_schedules, progress)
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         """Clip each member by its own norm, as `clip_grad_norm_` clips a run."""

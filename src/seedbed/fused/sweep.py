@@ -66,7 +66,7 @@ class FusedSweep:
         self.max_stack = max_stack
         self.halving = dict(halving) if halving and halving["factor"] else None
         self.parts = Parts()
-        self._why_alone: dict[torch.optim.Optimizer, str | None] = {}
+        self._why_alone: dict[tuple[torch.optim.Optimizer, frozenset[str]], str | None] = {}
         self.data: dict[str, DataModule] = {}  # data node → the set in memory, loaded once
 
     def plan(self, left: set[int]) -> tuple[list[dict], dict[int, str], list[int]]:
@@ -91,18 +91,19 @@ class FusedSweep:
         return [asdict(stack) for stack in before + stacks], alone | alone_now | unfit, refused
 
     def why_alone(self, number: int) -> str | None:
-        """What its optimiser has that a stack's arithmetic does not; None if it can be stacked."""
+        """What its optimiser or schedule has that a stack's arithmetic does not; None if it can be stacked."""
+        config = self.jobs[number].config
         try:
-            optimizer = self.parts.optimizer(self.jobs[number].config)
+            optimizer, driven = self.parts.optimizer(config), frozenset(self.parts.schedule(config).curves)
         except ConfigError as error:  # alone, it fails alone
             return str(error)
-        if optimizer not in self._why_alone:  # many jobs share one
+        if (optimizer, driven) not in self._why_alone:  # many jobs share them
             try:
-                stacked(type(optimizer), [optimizer.defaults], [torch.empty(1, 1)])
-                self._why_alone[optimizer] = None
+                stacked(type(optimizer), [optimizer.defaults], [torch.empty(1, 1)], driven)
+                self._why_alone[optimizer, driven] = None
             except TypeError as error:
-                self._why_alone[optimizer] = str(error)
-        return self._why_alone[optimizer]
+                self._why_alone[optimizer, driven] = str(error)
+        return self._why_alone[optimizer, driven]
 
     def stacks(self, most: int | None = None, only: Sequence[int] | None = None) -> list[StackPlan]:
         jobs = self.jobs if only is None else {n: self.jobs[n] for n in only}

@@ -28,13 +28,14 @@ def mlp(
 ) -> nn.Module:
     """Linear layers with an activation between them; `hidden=[]` is the linear model.
 
-    hidden: widths of the hidden layers. dropout: share of hidden units zeroed in training.
+    hidden: widths of the hidden layers. dropout: share of hidden units dropped in training.
     """
     blocks: list[nn.Module] = [nn.Flatten()]
     width = math.prod(in_shape)
     for units in hidden:
         blocks += [nn.Linear(width, units), ACTIVATIONS[activation]()]
         if dropout:
-            blocks.append(nn.Dropout(dropout))
+            # the dropout that keeps a self-normalising network's mean and variance (Klambauer et al. 2017)
+            blocks.append(nn.AlphaDropout(dropout) if activation == "selu" else nn.Dropout(dropout))
         width = units
     return nn.Sequential(*blocks, nn.Linear(width, num_outputs))

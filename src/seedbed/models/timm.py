@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,20 +25,34 @@ class Resize(nn.Module):
         return F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=shrinks)
 
 
-def timm(in_shape: Sequence[int], num_outputs: int, name: str, image_size: int | None = None) -> nn.Module:
-    """timm's network `name`, not pretrained, with as many input channels as the images have.
+def timm(
+    in_shape: Sequence[int],
+    num_outputs: int,
+    name: str,
+    image_size: int | None = None,
+    pretrained: bool = False,
+    **options: Any,
+) -> nn.Module:
+    """timm's network `name` with as many input channels as the images have.
 
-    image_size: pixels to which images are resized on the device; None: they stay as they are.
-    Raises ValueError for a name that timm does not know, or a network that does not take images of that size.
+    image_size: pixels to which images are resized on the device; None: they stay as they are. pretrained: start from
+    timm's weights, which `init=default` keeps. options: timm's own, such as drop_rate and drop_path_rate.
+    Raises ValueError for a name or an option that timm does not know, for weights that cannot be fetched, and for a
+    network that does not take images of that size.
     """
-    from timm import create_model, is_model, list_models  # a second of import
+    from timm import create_model, is_model, is_model_pretrained, list_models  # a second of import
 
     require_images("timm", in_shape)
     if not is_model(name):
         near = difflib.get_close_matches(name, list_models(), n=5)
         raise ValueError(f"timm has no model {name}" + f"; near it: {', '.join(near)}" * bool(near))
+    if pretrained and not is_model_pretrained(name):
+        raise ValueError(f"pretrained: timm has no weights of {name}")
     try:
-        net = create_model(name, pretrained=False, in_chans=in_shape[0], num_classes=num_outputs)
+        net = create_model(name, pretrained, in_chans=in_shape[0], num_classes=num_outputs, **options)
+    except OSError as error:
+        needs = "a connection to huggingface.co, or the file in its cache ($HF_HOME)"
+        raise ValueError(f"pretrained: the weights of {name} need {needs}: {_first_line(error)}") from error
     except (RuntimeError, TypeError, AssertionError, KeyError) as error:
         raise ValueError(f"timm does not build {name} as a classifier: {_first_line(error)}") from error
     usual = net.pretrained_cfg.get("input_size", (3, 224, 224))[-1]

@@ -9,22 +9,22 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 
-def key_of_momentum(options: Mapping[str, Any]) -> str:
-    """Return the key as a user writes it: `momentum`, or the first of Adam's `betas`."""
-    return "betas[0]" if "betas" in options else "momentum"
+def key_of(options: Mapping[str, Any], number: str) -> str:
+    """Return the key as a user writes it: the momentum of Adam is the first of its `betas`."""
+    return "betas[0]" if number == "momentum" and "betas" in options else number
 
 
-def momentum_of(options: Mapping[str, Any]) -> float:
-    """Return the momentum, 0 if the optimiser has none."""
-    return options["betas"][0] if "betas" in options else options.get("momentum", 0.0)
+def number_of(options: Mapping[str, Any], number: str) -> float | None:
+    """Return the number, None if the optimiser has none of that name."""
+    return options["betas"][0] if key_of(options, number) == "betas[0]" else options.get(number)
 
 
-def set_momentum(options: MutableMapping[str, Any], value: float) -> None:
-    """Set the momentum if the optimiser has one."""
-    if "betas" in options:
+def set_number(options: MutableMapping[str, Any], number: str, value: float) -> None:
+    """Replace the number."""
+    if key_of(options, number) == "betas[0]":
         options["betas"] = (value, *options["betas"][1:])
-    elif "momentum" in options:
-        options["momentum"] = value
+    else:
+        options[number] = value
 
 
 def flat(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -35,14 +35,19 @@ def stacked_kind(kind: type[torch.optim.Optimizer]) -> type[StackedOptimizer]:
 
 
 def stacked(
-    kind: type[torch.optim.Optimizer], defaults: Sequence[dict[str, Any]], params: Sequence[Tensor]
+    kind: type[torch.optim.Optimizer],
+    defaults: Sequence[dict[str, Any]],
+    params: Sequence[Tensor],
+    driven: Iterable[str] = (),
 ) -> StackedOptimizer:
     """Return the optimiser of a stack whose member i alone would have a `kind` with `.defaults == defaults[i]`.
 
-    Raises TypeError for what a stack does not do: another kind, an option such as amsgrad, flags that differ, numbers
-    that are tensors, parameters in half precision.
+    driven: the numbers that schedules are to drive. Raises TypeError for what a stack does not do: another kind, an
+    option such as amsgrad, flags that differ, numbers that are tensors, parameters in half precision, driven dropout.
     """
     cls, defaults = stacked_kind(kind), [flat(d) for d in defaults]
+    if unknown := {*driven} - {"momentum", *cls.numbers}:
+        raise TypeError(f"a stack of {kind.__name__} has no schedule of {min(unknown)}")
     for p in params:
         if p.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"a stack's parameters are float32 or float64, not {p.dtype}")

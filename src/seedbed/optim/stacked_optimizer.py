@@ -14,6 +14,8 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
+from seedbed.schedules import Schedule
+
 # Elements updated at once. On a CPU they stay in the cache, and temporaries on malloc's heap: with temporaries of the
 # stack's size, in fresh pages at each step, Adam took 7 times as long. On a GPU this bounds the temporaries' memory.
 PIECE = {"cpu": 2**17, "cuda": 2**26}
@@ -24,9 +26,9 @@ Number: TypeAlias = float | Tensor  # equal for all members, or [M]
 class StackedOptimizer(torch.optim.Optimizer):
     """M members' optimisers in one: member i's numbers are numbers[name][i], a flag is common to all.
 
-    `defaults` keep the numbers given; the next step uses what `drive` made of lr and momentum. Numbers are in
-    `param_groups`, the rest in `state` under torch.optim's names, [M, *shape] except the common `step`, so
-    `state_dict()` is complete. Raises ValueError for a parameter or number whose first dimension is not M.
+    `defaults` keep the numbers given; the next step uses what `drive` made of them. Numbers are in `param_groups`, the
+    rest in `state` under torch.optim's names, [M, *shape] except the common `step`, so `state_dict()` is complete.
+    Raises ValueError for a parameter or number whose first dimension is not M.
 
     A subclass names its `numbers` and `flags` and defines `_state_names`, `_coefficients` and `_update`.
     """
@@ -57,7 +59,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         group = self.param_groups[0]
         self._number = {name: shared(group[name]) for name in self.numbers} | {k: group[k] for k in self.flags}
         self._names = self._state_names()
-        self._seen = {name: group[name] for name in ("lr", self.momentum) if name in self.numbers}
+        self._seen = {name: group[name] for name in self.numbers}
         self._last: tuple[float | None, dict] | None = None  # step and its coefficients
         self._casts: dict[tuple, tuple[Tensor, Tensor]] = {}
 
@@ -75,11 +77,19 @@ class StackedOptimizer(torch.optim.Optimizer):
             state |= {name: value[rows.to(value.device)] for name, value in state.items() if value.dim()}
         self._reset()
 
-    def drive(self, lr: Number, momentum: Number) -> None:
-        """Set lr and momentum, if any, to multiples of those given; a multiplier is a float or float64 [M]."""
-        for name, multiplier in (("lr", lr), (self.momentum, momentum)):
-            if name in self.numbers:
-                self.param_groups[0][name] = self.defaults[name] * multiplier
+    def drive(self, schedules: Sequence[tuple[Schedule, Tensor]], progress: float) -> None:
+        """Set what the schedules drive, from the numbers given; each is paired with the places [m] of its members."""
+        if len(schedules) == 1:
+            schedules = [(schedules[0][0], slice(None))]
+        for number in {number for schedule, _ in schedules for number in schedule.curves}:
+            name = self.momentum if number == "momentum" else number
+            if name not in self.numbers:
+                continue
+            given = self.defaults[name]
+            now = torch.empty_like(given)
+            for schedule, places in schedules:
+                now[places] = schedule(progress, number, given[places])
+            self.param_groups[0][name] = now
 
     # --- defined by a subclass
 

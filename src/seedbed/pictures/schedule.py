@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 MAX_POINTS = 1000
 
 
-def schedule(multipliers: Schedule, total_steps: int, lr: float, momentum: float = 0.0) -> Figure:
+def schedule(numbers: Schedule, total_steps: int, lr: float, momentum: float = 0.0) -> Figure:
     """Draw the lr on the left axis, and the momentum on the right one if it varies."""
     from matplotlib.figure import Figure
 
     steps = np.unique(np.linspace(0, total_steps - 1, min(total_steps, MAX_POINTS)).round())
-    lrs = [lr * multipliers.lr(step / total_steps) for step in steps]
-    momenta = [momentum * multipliers.momentum(step / total_steps) for step in steps]
+    lrs = [numbers(step / total_steps, "lr", lr) for step in steps]
+    momenta = [numbers(step / total_steps, "momentum", momentum) for step in steps]
     figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     left = figure.subplots()
     left.plot(steps, lrs, color="tab:blue", lw=2)

@@ -5,13 +5,14 @@ Besides train.py and the plugins, this is the only file that knows Hydra.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
 import random
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +27,9 @@ from torch import nn
 
 from seedbed.errors import ConfigError
 from seedbed.losses import Loss
+from seedbed.optim.driven import check_driven
+from seedbed.optim.groups import grouped
+from seedbed.schedules import Schedule
 from seedbed.training.datamodule import DataModule
 from seedbed.training.supervised import Supervised
 
@@ -124,12 +128,22 @@ class Parts:
         """Build the LightningModule of one run: network, loss, optimiser and schedule."""
         net, loss = self.net(config, data)
         # raises ConfigError for numbers that it does not allow
-        self.optimizer(config)
-        optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
+        optimizer, schedule = self.optimizer(config), self.schedule(config)
+        with _mistakes_of_the_user("schedule: "):
+            check_driven(schedule, optimizer, net)
+        optim, groups = self._optim(config), config["optim"].get("groups")
+        if groups:
+            names = {p: name for name, p in net.named_parameters()}
+            optim = functools.partial(grouped, optim=optim, groups=groups, names=names)
+            with _mistakes_of_the_user("optim: "):
+                optim(names)
         with _mistakes_of_the_user("module: "):
             return self._make(config["module"], partial=True)(net, loss, optim, schedule, **step_options(config))
 
-    def schedule(self, config: Config):
+    def _optim(self, config: Config) -> Callable[..., torch.optim.Optimizer]:
+        return self._make({k: v for k, v in config["optim"].items() if k != "groups"}, partial=True)
+
+    def schedule(self, config: Config) -> Schedule:
         with _mistakes_of_the_user("schedule: "):
             return self._make(config["schedule"], partial=False)
 
@@ -139,7 +153,7 @@ class Parts:
         if key not in self._made:
             with _mistakes_of_the_user("optim: "):
                 empty = [nn.Parameter(torch.empty(0)) for _ in range(params)]
-                self._made[key] = self._make(config["optim"], partial=True)(empty)
+                self._made[key] = self._optim(config)(empty)
         return self._made[key]
 
 

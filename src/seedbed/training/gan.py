@@ -9,6 +9,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from seedbed.errors import ConfigError
+from seedbed.optim.driven import restore
 from seedbed.training.supervised import Supervised
 
 FAKE, REAL = 0, 1  # the critic's classes
@@ -48,6 +49,8 @@ class GAN(Supervised):
             raise ConfigError("a GAN trains on one device: trainer.devices=1")
 
     def on_train_start(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            restore(optimizer)
         self.total_steps = self.trainer.estimated_stepping_batches
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:  # type: ignore[override]

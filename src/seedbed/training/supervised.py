@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from seedbed.losses import Loss
-from seedbed.optim.numbers import momentum_of, set_momentum
+from seedbed.optim.driven import drive, restore
 from seedbed.schedules import Schedule
 from seedbed.training.memory import keep_freed_memory
 
@@ -34,9 +34,9 @@ class SkipBatch(Exception):
 class Supervised(pl.LightningModule):
     """Trains `net` on (x, y) batches; logs train/loss, lr, val/loss, val/accuracy (and test/…) once an epoch.
 
-    optim: parameters → torch.optim.Optimizer. schedule: multiplies its lr and momentum. clip: largest norm of a step's
-    gradient. accumulate: number of batches whose mean gradient makes a step. Losses are means over all samples of the
-    epoch, whatever the batches; accuracy is exact, and left out where the targets are numbers.
+    optim: parameters → torch.optim.Optimizer. schedule: drives its numbers and the dropout. clip: largest norm of a
+    step's gradient. accumulate: number of batches whose mean gradient makes a step. Losses are means over all samples
+    of the epoch, whatever the batches; accuracy is exact, and left out where the targets are numbers.
 
     `training_step` takes Lightning's iterator and makes as many steps as fit into SLICE, so Lightning's own cost
     (0.4 ms a call) is paid ten times a second and not every step. A callback that looks at batches gets one step a
@@ -47,7 +47,7 @@ class Supervised(pl.LightningModule):
     A module that trains otherwise derives from this class and overrides the hooks that differ (`Stack` and `GAN` do):
 
     - `batch_losses(x, y)` returns the scalar to differentiate and the detached loss to record
-    - `set_rates(optimizer, progress)` sets lr and momentum for the next step; progress goes from 0 to 1
+    - `set_rates(optimizer, progress)` sets what the schedule drives for the next step; progress goes from 0 to 1
     - `configure_gradient_clipping(optimizer, …)` clips the gradients of a step (Lightning's hook)
     - `learning_rate()` returns the lr of the last step, for the epoch's metrics
     - `training_metrics()` returns the epoch's metrics by name and starts new sums
@@ -99,6 +99,7 @@ class Supervised(pl.LightningModule):
 
     def on_train_start(self) -> None:
         trainer, optimizer = self.trainer, self.optimizers()
+        restore(optimizer.optimizer)
         self.total_steps = trainer.estimated_stepping_batches
         if self.accumulate > 1 and trainer.max_epochs > 0:
             self.total_steps = min(
@@ -173,11 +174,7 @@ class Supervised(pl.LightningModule):
         return loss, loss.detach()
 
     def set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
-        lr, momentum = self.schedule.lr(progress), self.schedule.momentum(progress)
-        given = optimizer.defaults
-        for group in optimizer.param_groups:
-            group["lr"] = given["lr"] * lr
-            set_momentum(group, momentum_of(given) * momentum)
+        drive(optimizer, self.schedule, progress, self.net)
 
     def learning_rate(self) -> float:
         return self.optimizers().param_groups[0]["lr"]
