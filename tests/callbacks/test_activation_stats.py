@@ -1,6 +1,7 @@
 """What activation_stats records is what the layers gave, at the steps it says, and training does not notice it."""
 
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 import pytest
@@ -66,7 +67,11 @@ def test_first_step_equals_a_forward_and_backward_by_hand(fit):
         }
         for tag, value in expected.items():
             assert logged[f"{tag}/{name}"][0] == (0, pytest.approx(value, rel=1e-4, abs=1e-8)), (tag, name)
-        for kind, values in (("activations", out), ("gradients", grad)):
+        recorded = {"activations": out, "gradients": grad}
+        if name.endswith("Linear"):
+            weight = fresh.module.net[int(name[0])].weight
+            recorded |= {"weights": weight.detach().numpy(), "weight_gradients": weight.grad.numpy()}
+        for kind, values in recorded.items():
             histogram = histograms.Histograms(f"{kind}/{name}")[0].histogram_value
             assert histogram.num == sum(histogram.bucket) == values.size
             assert (histogram.min, histogram.max) == pytest.approx((values.min(), values.max()), rel=1e-6)
@@ -89,6 +94,7 @@ def test_weights_and_metrics_have_the_bits_of_a_run_without(fit):
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert watched_run.metrics["val/loss"] == free.metrics["val/loss"]
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in watched_run.module.net.modules())
+    assert not any(p._backward_hooks for p in watched_run.module.net.parameters())
 
 
 def test_two_runs_log_the_same_numbers_however_often_they_write(fit, monkeypatch):
@@ -205,10 +211,12 @@ def test_gradients_that_are_not_finite_have_no_share_near_zero_and_no_edges(bad)
 def test_recorded_gradients_are_those_of_autograd_at_every_step():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
-    stats, expected = LayerStats(net, every=1), []
+    stats, expected, by_weight = LayerStats(net, every=1), [], []
     for step in range(3):
         x = torch.randn(16, 1, 8, 8)
+        net.zero_grad()
         (net(x).exp().mean() * 10**-step).backward()
+        by_weight.append([net[i].weight.grad.double().numpy() for i in (0, 3)])
         h, outputs = x, []
         for layer in net:
             h = layer(h)
@@ -217,9 +225,11 @@ def test_recorded_gradients_are_those_of_autograd_at_every_step():
         (h.exp().mean() * 10**-step).backward()
         expected.append([outputs[i].grad.double().numpy() for i in (0, 1, 3)])
     for i, (name, series) in enumerate(stats.series().items()):
-        g = series.gradients
-        for step in range(3):
-            grad = expected[step][i]
+        kinds = [(series.gradients, [grads[i] for grads in expected])]
+        if series.weights is not None:
+            kinds.append((series.weight_gradients, [grads[i // 2] for grads in by_weight]))
+        for (g, grads), step in product(kinds, range(3)):
+            grad = grads[step]
             found = [getattr(g, column)[step] for column in COLUMNS]
             near_zero = (np.abs(grad) <= np.abs(grad).max() / 1000).mean()
             wanted = [grad.mean(), grad.std(), near_zero, grad.min(), grad.max()]
@@ -262,6 +272,7 @@ def test_rebinning_keeps_the_mass_and_the_mean():
         with torch.no_grad():
             net[0].weight.mul_(2)  # each step's values span another range
     (series,) = stats.series().values()
+    assert (series.weights.std[1:] / series.weights.std[:-1]).tolist() == pytest.approx([2, 2], rel=1e-6)
     counts, edges = rebinned(series.activations.counts, series.activations.edges)
     centres = (edges[1:] + edges[:-1]) / 2
     # the axis leaves out 0.1 % of all values, most of them of the widest step

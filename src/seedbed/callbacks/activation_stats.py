@@ -1,4 +1,4 @@
-"""Statistics of every layer's activations and gradients over training, in TensorBoard and as pictures."""
+"""Statistics of every layer's activations, weights and gradients over training, in TensorBoard and as pictures."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from seedbed.callbacks.layer_stats import LayerStats
+from seedbed.callbacks.layer_stats import KINDS, LayerStats
 from seedbed.pictures.layer_series import Series, Values
 from seedbed.pictures.layers import histogram_over_time, overview
 from seedbed.pictures.publish import publish
 
 WRITE_EVERY = 5.0  # seconds
 MERGED = 4  # bins of ours in one of TensorBoard's, which shows 30 and whose files are slow to write
-SCALARS = ("mean", "std", "near_zero")
+SCALARS = dict.fromkeys(("activations", "gradients"), ("mean", "std", "near_zero"))
 
 
 class ActivationStats(Callback):
     """Records all layers at every mini-batch whose number, counted from the run's first (0), `every` divides.
 
     It records the activations and the gradients of the loss by them (of the scaled loss, under precision 16-mixed):
-    mean, std and share near zero as scalars, and a histogram; for a layer with very many values, of a sample of them
-    (`layer_stats.sample`). An activation is near zero if |x| < 0.05, a gradient if it is at most a thousandth of the
-    largest |gradient| of its layer and mini-batch. TensorBoard's step is the mini-batch: one training step has
-    trainer.accumulate_grad_batches of them, and the gradients are of the mini-batch's own loss. At the end of training,
-    one picture of each layer and one of all layers are drawn. The weights have the same bits as without. A resumed run
-    records from where it resumes.
+    mean, std and share near zero as scalars, and a histogram; of weights and the gradients by them a histogram. For a
+    layer with very many values, all are those of a sample (`layer_stats.sample`). An activation is near zero if
+    |x| < 0.05, a gradient if it is at most a thousandth of the largest |gradient| of its layer and mini-batch.
+    TensorBoard's step is the mini-batch: one training step has trainer.accumulate_grad_batches of them, and the
+    gradients are of the mini-batch's own loss. At the end of training, one picture of each layer and one of all layers
+    are drawn. The weights have the same bits as without. A resumed run records from where it resumes.
     """
 
     def __init__(self, every: int = 100):
@@ -77,6 +77,8 @@ class ActivationStats(Callback):
 
 def concatenated(parts: list) -> Any:
     """Concatenate series, or their fields, along time."""
+    if parts[0] is None:
+        return None
     if isinstance(parts[0], np.ndarray):
         return np.concatenate(parts)
     return type(parts[0])(**{field: concatenated([getattr(p, field) for p in parts]) for field in vars(parts[0])})
@@ -91,13 +93,15 @@ def write(writer, name: str, series: Series) -> None:
 
     for i, step in enumerate(series.steps):
         records = []
-        for kind, values in (("activation", series.activations), ("gradient", series.gradients)):
-            if np.isnan(values.counts[i]).any():
+        for kind in KINDS:
+            values = getattr(series, kind)
+            if values is None or np.isnan(values.counts[i]).any():
                 continue
-            for column in SCALARS:
-                records.append(Summary.Value(tag=f"{kind}_{column}/{name}", simple_value=getattr(values, column)[i]))
+            for column in SCALARS.get(kind, ()):
+                tag = f"{kind[:-1]}_{column}/{name}"
+                records.append(Summary.Value(tag=tag, simple_value=getattr(values, column)[i]))
             if np.isfinite(values.edges[i]).all():
-                records.append(Summary.Value(tag=f"{kind}s/{name}", histo=histogram(values, i)))
+                records.append(Summary.Value(tag=f"{kind}/{name}", histo=histogram(values, i)))
         writer.add_summary(Summary(value=records), int(step))
 
 

@@ -1,9 +1,9 @@
-"""Record the activations of a network's layers, and the gradients of the loss by them, every few training steps."""
+"""Record the activations and weights of a network's layers, and the gradients by them, every few training steps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -45,9 +45,13 @@ class LayerStats:
 
     def __init__(self, net: nn.Module, every: int, step: int = 0, accumulate: int = 1):
         self.layers, self.every, self.step, self.accumulate = watched(net), every, step, accumulate
-        self._activations: dict[str, list[tuple[int, Tensor]]] = {name: [] for name in self.layers}
-        self._gradients: dict[str, dict[int, Tensor]] = {name: {} for name in self.layers}
+        self._weights = {name: layer.weight for name, layer in self.layers.items() if layer in set(layers(net))}
+        # layer → step → row of a summary
+        self._rows: dict[str, dict[str, dict[int, Tensor]]] = {
+            kind: {name: {} for name in self.layers} for kind in KINDS
+        }
         self._handles: dict[str, torch.utils.hooks.RemovableHandle] = {}
+        self._weight_handles: list[torch.utils.hooks.RemovableHandle] = []
         self._counter = net.register_forward_pre_hook(self._before_forward)
 
     def remove(self) -> None:
@@ -56,13 +60,14 @@ class LayerStats:
         self._detach()
 
     def _detach(self) -> None:
-        for handle in self._handles.values():
+        for handle in (*self._handles.values(), *self._weight_handles):
             handle.remove()
         self._handles.clear()
+        self._weight_handles.clear()
 
     def _before_forward(self, net: nn.Module, args: tuple) -> None:
         if net.training and torch.is_grad_enabled():
-            self._detach()  # layers that the last forward pass did not reach
+            self._detach()  # from weights, and from layers that the last forward pass did not reach
             if self.step % self.every == 0:
                 for name, layer in self.layers.items():
                     self._handles[name] = layer.register_forward_hook(partial(self._after_layer, name, self.step))
@@ -70,29 +75,37 @@ class LayerStats:
 
     def _after_layer(self, name: str, step: int, layer: nn.Module, args: tuple, output: Tensor) -> None:
         self._handles.pop(name).remove()
+        self._rows["activations"][name][step] = summary(output.detach())
         if output.requires_grad:
-            output.register_hook(partial(self._on_gradient, name, step))
-        self._activations[name].append((step, summary(output.detach())))
+            output.register_hook(partial(self._on_gradient, "gradients", name, step))
+        if (weight := self._weights.get(name)) is not None:
+            self._rows["weights"][name][step] = summary(weight.detach())
+            if weight.requires_grad:
+                hook = partial(self._on_gradient, "weight_gradients", name, step)
+                self._weight_handles.append(weight.register_hook(hook))
 
-    def _on_gradient(self, name: str, step: int, gradient: Tensor) -> None:
+    def _on_gradient(self, kind: str, name: str, step: int, gradient: Tensor) -> None:
         gradient = sample(gradient.detach())
-        self._gradients[name][step] = gradient_summary(gradient if self.accumulate == 1 else gradient * self.accumulate)
+        gradient = gradient if self.accumulate == 1 else gradient * self.accumulate
+        self._rows[kind][name][step] = gradient_summary(gradient)
 
     def series(self) -> dict[str, Series]:
         """Return layer → what was recorded since the last call; layers without a record are left out."""
         recorded = {}
-        for name, rows in self._activations.items():
-            if rows:
-                steps, forward = zip(*rows, strict=True)
-                missing = torch.full_like(forward[0], math.nan)
-                backward = [self._gradients[name].get(step, missing) for step in steps]
-                recorded[name] = Series(
-                    np.array(steps),
-                    to_values(torch.stack(forward), linear_edges),
-                    to_values(torch.stack(backward), octave_edges),
-                )
-            self._activations[name], self._gradients[name] = [], {}
+        for name in self.layers:
+            rows = {kind: by_name[name] for kind, by_name in self._rows.items()}
+            if steps := list(rows["activations"]):
+                kinds = KINDS if name in self._weights else dict.fromkeys(("activations", "gradients"))
+                values = {kind: _values(rows[kind], steps, KINDS[kind]) for kind in kinds}
+                recorded[name] = Series(np.array(steps), **dict.fromkeys(KINDS) | values)
+            for by_name in self._rows.values():
+                by_name[name] = {}
         return recorded
+
+
+def _values(rows: dict[int, Tensor], steps: Sequence[int], edges: Edges) -> Values:
+    missing = torch.full([len(COLUMNS) + BINS], math.nan)
+    return to_values(torch.stack([rows.get(step, missing).cpu() for step in steps]), edges)
 
 
 def to_values(rows: Tensor, edges: Edges) -> Values:
@@ -166,3 +179,12 @@ def octave_edges(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     sizes = np.where(np.isnan(largest)[:, None], np.nan, bits.view(np.float32).astype(np.float64))
     sizes[:, 0] *= 0  # NaN stays NaN
     return np.concatenate([-sizes[:, :0:-1], sizes], 1)
+
+
+# fields of Series → edges of their bins
+KINDS: dict[str, Edges] = {
+    "activations": linear_edges,
+    "gradients": octave_edges,
+    "weights": linear_edges,
+    "weight_gradients": octave_edges,
+}

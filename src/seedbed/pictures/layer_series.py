@@ -28,8 +28,10 @@ class Values:
 
 @dataclass
 class Series:
-    """One layer at the recorded steps [T] (int): its activations, and the gradients of the loss by them."""
+    """One layer at the recorded steps: its activations and its weight, and the gradients of the loss by them."""
 
-    steps: np.ndarray
+    steps: np.ndarray  # int [T]
     activations: Values
     gradients: Values
+    weights: Values | None  # None for a layer without a weight
+    weight_gradients: Values | None

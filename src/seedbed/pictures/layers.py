@@ -60,58 +60,68 @@ def magnitudes(gradients: Values) -> tuple[np.ndarray, np.ndarray]:
 def histogram_over_time(name: str, series: Series) -> Figure:
     """Draw a layer's activations on the left and the gradients by them on the right, over the steps of training.
 
-    Above are the histograms: the value upwards (|gradient| on a log axis, for gradients span decades), the share of the
-    values as colour. Below is the share of values near zero.
+    The histograms have the value upwards (|gradient| on a log axis, for gradients span decades) and the share of the
+    values as colour; below them is the share of values near zero. A layer with a weight has two more histograms below,
+    of the weight and of the gradients by it.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 5.6), dpi=80)
-    tops, bottoms = figure.subplots(2, 2, sharex=True, height_ratios=(5, 2))
-    figure.subplots_adjust(0.07, 0.1, 0.91, 0.92, wspace=0.25, hspace=0.1)
-    draw_activations(tops[0], series)
-    image = draw_gradients(tops[1], series)
-    bar = figure.colorbar(image, cax=figure.add_axes((0.93, 0.36, 0.012, 0.56)), extend="min", ticks=range(-4, 1))
-    bar.ax.set_yticklabels([f"{100 * 10.0**k:g} %" for k in range(-4, 1)])
-    figure.text(0.92, 0.94, "share of values", fontsize=9)
+    has_weight = series.weights is not None
+    figure = Figure(figsize=(13, 9.4 if has_weight else 5.6), dpi=80)
+    axes = figure.subplots(3 if has_weight else 2, 2, sharex=True, height_ratios=(5, 2, 5)[: 3 if has_weight else 2])
+    figure.subplots_adjust(0.07, 0.06 if has_weight else 0.1, 0.91, 0.94, wspace=0.25, hspace=0.15)
+    draw_values(axes[0, 0], series.steps, series.activations, "activation")
+    image = draw_gradients(axes[0, 1], series.steps, series.gradients, "this layer")
     labels = (ACTIVATION_LABEL, GRADIENT_LABEL)
-    for ax, values, label in zip(bottoms, (series.activations, series.gradients), labels, strict=True):
+    for ax, values, label in zip(axes[1], (series.activations, series.gradients), labels, strict=True):
         ax.plot(series.steps, 100 * values.near_zero, color="tab:red")
-        ax.set(ylim=(-3, 103), xlim=extent(series.steps), xlabel=STEP)
+        ax.set(ylim=(-3, 103), xlim=extent(series.steps))
         ax.set_ylabel(label, fontsize=8)
         ax.locator_params(axis="x", integer=True)
         ax.grid(alpha=0.3)
-    tops[0].set_title(f"{name}: activations", y=1.01)  # with a y, matplotlib need not search for one
-    tops[1].set_title("gradients of the loss with respect to these activations", y=1.01)
+    axes[0, 0].set_title(f"{name}: activations", y=1.01)  # with a y, matplotlib need not search for one
+    axes[0, 1].set_title("gradients of the loss with respect to these activations", y=1.01)
+    if has_weight:
+        draw_values(axes[2, 0], series.steps, series.weights, "weight")
+        draw_gradients(axes[2, 1], series.steps, series.weight_gradients, "this weight")
+        axes[2, 0].set_title("its weight", y=1.01)
+        axes[2, 1].set_title("gradients of the loss with respect to this weight", y=1.01)
+    for ax in axes[-1]:
+        ax.set_xlabel(STEP)
+    top, bottom = axes[0, 1].get_position().y1, axes[0, 1].get_position().y0
+    bar = figure.colorbar(
+        image, cax=figure.add_axes((0.93, bottom, 0.012, top - bottom)), extend="min", ticks=range(-4, 1)
+    )
+    bar.ax.set_yticklabels([f"{100 * 10.0**k:g} %" for k in range(-4, 1)])
+    figure.text(0.92, top + 0.015, "share of values", fontsize=9)
     return figure
 
 
-def draw_activations(ax: Axes, series: Series) -> None:
-    values = series.activations
-    _, axis = draw_histograms(ax, series.steps, values, values.counts, values.edges)
+def draw_values(ax: Axes, steps: np.ndarray, values: Values, label: str) -> None:
+    _, axis = draw_histograms(ax, steps, values, values.counts, values.edges)
     with np.errstate(invalid="ignore"):  # of a run that diverged
         around = np.stack([values.mean - values.std, values.mean + values.std], 1)
-    ax.plot(series.steps, values.mean, color="cyan", lw=1.2, label="mean")
-    ax.plot(series.steps, around, color="cyan", lw=0.8, ls="--", label=["mean ± std", None])
-    ax.set(ylabel="activation", ylim=(axis[0], axis[-1]))
+    ax.plot(steps, values.mean, color="cyan", lw=1.2, label="mean")
+    ax.plot(steps, around, color="cyan", lw=0.8, ls="--", label=["mean ± std", None])
+    ax.set(ylabel=label, ylim=(axis[0], axis[-1]))
     ax.legend(loc="upper left", fontsize=8, framealpha=0.8)
 
 
-def draw_gradients(ax: Axes, series: Series) -> AxesImage:
-    """Draw |gradient| on a log axis."""
-    values = series.gradients
+def draw_gradients(ax: Axes, steps: np.ndarray, values: Values, receiver: str) -> AxesImage:
+    """Draw |gradient| on a log axis. receiver: what has no gradient, in the text of an empty panel."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        image, axis = draw_histograms(ax, series.steps, values, *magnitudes(values))
+        image, axis = draw_histograms(ax, steps, values, *magnitudes(values))
         lines = {"std": (values.std, "-"), "|mean|": (np.abs(values.mean), "--")}
         for label, (line, style) in lines.items():
             line = np.log10(np.where(line > 0, line, np.nan))  # a log axis has no 0
-            ax.plot(series.steps, line, color="cyan", lw=1.0, ls=style, label=label)
+            ax.plot(steps, line, color="cyan", lw=1.0, ls=style, label=label)
     ax.set(ylabel="|gradient|", ylim=(axis[0], axis[-1]))
     ax.yaxis.set_major_formatter(lambda power, _: f"{10.0**power:.1g}")
     if np.isfinite(values.mean).any():
         ax.legend(loc="upper left", fontsize=8, framealpha=0.8)
     else:
         ax.set_yticks([])
-        why = "no gradient came back to this layer" if np.isnan(values.counts).all() else "no finite gradient"
+        why = f"no gradient came back to {receiver}" if np.isnan(values.counts).all() else "no finite gradient"
         ax.text(0.5, 0.5, why, color="white", ha="center", transform=ax.transAxes)
     return image
 

@@ -89,7 +89,7 @@ def _picture(slopes: Sequence[float], tensors: dict, depth: dict[tuple[str, floa
                 style = {"color": f"C{n}", "linestyle": "-" if init == INITS[0] else "--"}
                 label = f"{init}, a = {_name(a)}"
                 left.hist(tensors[init, a]["weight"].numpy(), 30, histtype="step", density=True, **style)
-                middle.hist(tensors[init, a]["output"].numpy(), 100, histtype="step", density=True, **style)
+                middle.hist(tensors[init, a]["output"][::17].numpy(), 100, histtype="step", density=True, **style)
                 right.plot(range(1, len(stds) + 1), stds, marker="o", label=label, **style)
     left.set(xlabel="weight", ylabel="density", title=f"weights of one layer {shape}")
     middle.set(xlabel="output", ylabel="density (log)", title="its outputs", yscale="log")
