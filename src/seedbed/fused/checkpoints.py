@@ -39,7 +39,7 @@ class StackCheckpoints(Checkpoints):
 
 
 def _without_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    kept = ("epoch", "global_step", "pytorch-lightning_version", "loops", "lr_schedulers")
+    kept = ("epoch", "global_step", "pytorch-lightning_version", "loops", "lr_schedulers", "DataModule")
     return deepcopy({name: checkpoint[name] for name in kept if name in checkpoint})
 
 

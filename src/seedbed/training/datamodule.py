@@ -70,6 +70,10 @@ class DataModule(pl.LightningDataModule):
             if (limit if isinstance(limit, int) else int(limit * batches)) < 1:
                 raise ConfigError(f"trainer.limit_{name}_batches={limit}: leaves none of {batches} batches; raise it")
 
+    def state_dict(self) -> dict[str, Any]:
+        """What every checkpoint says of the data, so that a network can be used without them (`seedbed.trained.load`)."""
+        return {"shape": list(self.splits.shape), "classes": self.splits.classes, **self.conversion}
+
     def evaluate_for(self, shape: Sequence[int]) -> None:
         """Size `eval_batch` for a network that works on inputs of this shape, [C, H, W].
 
