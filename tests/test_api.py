@@ -25,7 +25,9 @@ def test_train_gives_a_run_with_the_files_of_the_command_twice_in_a_row(tmp_path
     assert "completed" in (runs[0].folder / "train.log").read_text()
     assert logging.getLogger().handlers == handlers
     again = seedbed.load(runs[0].folder)
-    assert again.metrics == runs[0].metrics
+    assert again.metrics == runs[0].metrics and again.config["optim"]["lr"] == 1
+    weights, own = again.net.state_dict(), seedbed.load(runs[1].folder, which="last").net.state_dict()
+    assert weights.keys() == own.keys() and all(weights[name].shape == own[name].shape for name in own)
 
 
 def test_sweep_gives_a_table_with_a_row_a_job(tmp_path):

@@ -38,7 +38,9 @@ MAY_IMPORT = {
     "fused": (*PARTS, "allowed_values", "startup", "sweeps", "training"),
     "task": ("allowed_values", "startup", "sweeps", "training"),
     "report": ("sweeps",),
-    "api": ("allowed_values", "startup", "training", "sweeps", "task"),
+    "allowed_targets": (),
+    "trained": (*PARTS, "allowed_targets", "allowed_values", "pictures", "training", "callbacks"),
+    "api": ("startup", "sweeps", "task", "trained"),
     "studies": (*PARTS, "allowed_values", "startup", "pictures", "training", "callbacks", "sweeps", "api"),
     "__init__": ("api",),
 }

@@ -23,7 +23,9 @@ from typing import Any
 
 from seedbed.errors import ConfigError
 
-LIGHTNING = tuple(f"lightning.pytorch.{name}" for name in ("callbacks", "loggers", "plugins", "profilers", "strategies"))
+LIGHTNING = tuple(
+    f"lightning.pytorch.{name}" for name in ("callbacks", "loggers", "plugins", "profilers", "strategies")
+)
 # group → modules whose classes and (of Seedbed) functions may be named, or a single name
 MODULES: dict[str, tuple[str, ...]] = {
     "data": ("seedbed.data", "seedbed.training.datamodule", "torchvision.transforms", "torchvision.transforms.v2"),
@@ -93,7 +95,9 @@ def _is_part(module: str, name: str) -> bool:
         return False
     for node in ast.parse(Path(spec.origin).read_bytes()).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return not module.startswith("seedbed.data") or ast.unparse(getattr(node, "returns", None) or node) == "Splits"
+            return (
+                not module.startswith("seedbed.data") or ast.unparse(getattr(node, "returns", None) or node) == "Splits"
+            )
         own = isinstance(node, ast.ImportFrom) and (node.level or node.module.split(".")[0] == module.split(".")[0])
         if own and not module.startswith("seedbed.") and name in (alias.asname or alias.name for alias in node.names):
             return True

@@ -31,17 +31,21 @@ if TYPE_CHECKING:
     import pandas
     from torch import nn
 
-    from seedbed.training.load import Loaded
+    from seedbed.trained.load import Trained
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 @dataclass
 class Run:
-    """A run that is over. which: the weights of `net`, best or last."""
+    """A run that is over.
+
+    which: the weights of `net`, best or last. allow: packages of your own whose parts its config names.
+    """
 
     folder: Path
     which: str = "best"
+    allow: Sequence[str] = ()
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -49,20 +53,20 @@ class Run:
         return read_metrics(self.folder) or {}
 
     @cached_property
-    def _loaded(self) -> Loaded:
-        from seedbed.training.load import load as load_network
+    def _trained(self) -> Trained:
+        from seedbed.trained.load import load as load_network
 
-        return load_network(self.folder, self.which)
+        return load_network(self.folder, self.which, self.allow)
 
     @property
     def net(self) -> nn.Module:
         """The trained network, in evaluation mode."""
-        return self._loaded.net
+        return self._trained.net
 
     @property
     def config(self) -> dict[str, Any]:
         """The composed config as plain data, every interpolation resolved."""
-        return self._loaded.config
+        return self._trained.config
 
     @property
     def history(self) -> pandas.DataFrame:
@@ -111,12 +115,16 @@ def sweep(*overrides: str) -> Sweep:
     return Sweep(Path(folder).absolute())
 
 
-def load(folder: str | os.PathLike, which: str = "best") -> Run:
-    """Return a finished run. which: its best or its last weights. Raises ConfigError where there is none."""
+def load(folder: str | os.PathLike, which: str = "best", allow: Sequence[str] = ()) -> Run:
+    """Return a finished run. Raises ConfigError where there is none.
+
+    which: its best or its last weights. allow: packages of your own whose parts its config names; other foreign names
+    are refused when the network is asked for.
+    """
     folder = Path(folder)
     if read_metrics(folder) is None:
         raise ConfigError(f"{folder}: not the folder of a finished run: it has no metrics.json")
-    return Run(folder, which)
+    return Run(folder, which, allow)
 
 
 def load_sweep(folder: str | os.PathLike) -> Sweep:
