@@ -13,6 +13,7 @@ TORCH = {"torch", "torchvision", "timm", "torchmetrics"}
 
 # folder or file of src/seedbed → those that it may import besides itself and FOUNDATION
 FOUNDATION = [
+    "allowed_targets",
     "colours",
     "config_values",
     "errors",
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "fused": (*PARTS, "allowed_values", "startup", "sweeps", "training"),
     "task": ("allowed_values", "startup", "sweeps", "training"),
     "report": ("sweeps",),
+    "trained": (*PARTS, "pictures", "training"),
     "api": ("allowed_values", "startup", "training", "sweeps", "task"),
     "studies": (*PARTS, "allowed_values", "startup", "pictures", "training", "callbacks", "sweeps", "api"),
     "__init__": ("api",),
