@@ -13,6 +13,7 @@ TORCH = {"torch", "torchvision", "timm", "torchmetrics"}
 
 # folder or file of src/seedbed → those that it may import besides itself and FOUNDATION
 FOUNDATION = [
+    "allowed_targets",
     "colours",
     "config_values",
     "errors",
@@ -38,9 +39,8 @@ MAY_IMPORT = {
     "fused": (*PARTS, "allowed_values", "startup", "sweeps", "training"),
     "task": ("allowed_values", "startup", "sweeps", "training"),
     "report": ("sweeps",),
-    "allowed_targets": (),
-    "trained": (*PARTS, "allowed_targets", "allowed_values", "pictures", "training", "callbacks"),
-    "api": ("startup", "sweeps", "task", "trained"),
+    "trained": (*PARTS, "pictures", "training"),
+    "api": ("allowed_values", "startup", "training", "sweeps", "task"),
     "studies": (*PARTS, "allowed_values", "startup", "pictures", "training", "callbacks", "sweeps", "api"),
     "__init__": ("api",),
 }

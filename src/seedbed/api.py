@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas
     from torch import nn
 
-    from seedbed.trained.load import Trained
+    from seedbed.training.load import Loaded
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -53,20 +53,20 @@ class Run:
         return read_metrics(self.folder) or {}
 
     @cached_property
-    def _trained(self) -> Trained:
-        from seedbed.trained.load import load as load_network
+    def _loaded(self) -> Loaded:
+        from seedbed.training.load import load as load_network
 
         return load_network(self.folder, self.which, self.allow)
 
     @property
     def net(self) -> nn.Module:
         """The trained network, in evaluation mode."""
-        return self._trained.net
+        return self._loaded.net
 
     @property
     def config(self) -> dict[str, Any]:
         """The composed config as plain data, every interpolation resolved."""
-        return self._trained.config
+        return self._loaded.config
 
     @property
     def history(self) -> pandas.DataFrame:

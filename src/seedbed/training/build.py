@@ -1,6 +1,6 @@
 """Builds the parts of a run from its config, a plain nested dict with every interpolation resolved.
 
-Besides train.py and the plugins, this is the only file that knows Hydra.
+Besides train.py, the plugins and `load.py`, this is the only file that knows Hydra.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Trained:
+class Loaded:
     """A network in evaluation mode, on the CPU, in float32, with what its run left beside it.
 
     config: with every interpolation resolved. metrics: of metrics.json, {} where the run has not ended.
@@ -65,35 +65,35 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """The model and what its config says of it: `mlp hidden=[128, 64] activation=relu`."""
+        """The model in the words of its config: `mlp hidden=[128, 64] activation=relu`."""
         model = self.config["model"]
         given = [f"{key}={value}" for key, value in model.items() if not key.startswith("_") and value not in (None, 0)]
         return " ".join([model["_target_"].rpartition(".")[2], *given])
 
     @property
     def knows_digits(self) -> bool:
-        """Whether the pictures that it learned from were made as MNIST's were."""
+        """Whether it was trained on pictures made as MNIST's were."""
         source = self.config["data"].get("source")
         return isinstance(source, dict) and source.get("_target_") in DIGITS
 
     def require_classes(self) -> list[str]:
-        """The classes' names. Raises ConfigError for a network that tells none apart."""
+        """Return the classes' names. Raises ConfigError for a network that tells none apart."""
         if not self.facts.classes or hasattr(self.net, "generator"):
             raise ConfigError(f"{self.folder}: {self.name} tells no classes apart")
         return self.facts.classes
 
     def convert(self, pixels: Tensor) -> Tensor:
-        """Pixels 0–255 [N, C, H, W] as the network sees them."""
+        """Convert pixels 0–255 [N, C, H, W] to what the network sees."""
         return pixels.float() / self.facts.divisor - self.facts.shift
 
     @torch.no_grad()
     def probabilities(self, pixels: Tensor) -> Tensor:
-        """[N, classes] of pixels 0–255 [N, C, H, W]."""
+        """Return [N, classes] for pixels 0–255 [N, C, H, W]."""
         return self.loss.probabilities(self.net(self.convert(pixels)).float())
 
 
-def load(run: str | Path, which: str = "best", allow: Sequence[str] = ()) -> Trained:
-    """The network of a run's folder with its `best` or `last` weights, or that of a checkpoint.
+def load(run: str | Path, which: str = "best", allow: Sequence[str] = ()) -> Loaded:
+    """Return the network of a run's folder with its `best` or `last` weights, or that of a checkpoint.
 
     allow: packages whose parts its config may name besides those of `allowed_targets`.
     Raises ConfigError, in one line, for what is no run or checkpoint, is damaged, or asks for more than that.
@@ -111,7 +111,7 @@ def load(run: str | Path, which: str = "best", allow: Sequence[str] = ()) -> Tra
         model = {key: value for key, value in config["model"].items() if key != "pretrained"}
         make = instantiate(model, _partial_=True, _convert_="all")
         net = _filled(lambda: loss.finish(make(facts.shape, outputs)), weights, checkpoint)
-    return Trained(net.eval(), loss, config, _metrics(folder), folder, checkpoint, facts)
+    return Loaded(net.eval(), loss, config, _metrics(folder), folder, checkpoint, facts)
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def one_line(place: str) -> Iterator[None]:
 
 
 def _find(run: Path, which: str) -> tuple[Path, Path]:
-    """(folder of the run, checkpoint)."""
+    """Return the folder of the run and the checkpoint."""
     if which not in ("best", "last"):
         raise ConfigError(f"which={which}: must be one of best, last")
     if run.is_file():
@@ -149,7 +149,7 @@ def _find(run: Path, which: str) -> tuple[Path, Path]:
 
 
 def read_config(path: Path, allow: Sequence[str] = ()) -> dict[str, Any]:
-    """A run's config as plain dicts, with today's targets, each of them allowed. Raises ConfigError."""
+    """Return a run's config as plain dicts, with today's targets, each of them allowed. Raises ConfigError."""
     with one_line(f"{path}: "):
         text = path.read_text(encoding="utf-8")
         # Hydra writes no aliases; with them a few lines can stand for gigabytes
@@ -184,7 +184,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _weights(state: dict[str, Any], checkpoint: Path) -> dict[str, Tensor]:
-    """The network's part of a module's state."""
+    """Return the network's part of a module's state."""
     weights = {str(name).removeprefix("net."): value for name, value in state.items() if str(name).startswith("net.")}
     for name, value in weights.items():
         # a view may be larger than what it shows
@@ -194,7 +194,7 @@ def _weights(state: dict[str, Any], checkpoint: Path) -> dict[str, Tensor]:
 
 
 def _facts(content: dict[str, Any], config: dict[str, Any], checkpoint: Path) -> Facts:
-    """As the checkpoint says, or as the data itself says where an earlier version did not write that down."""
+    """Return what the checkpoint says, or the data itself where an earlier version did not write that down."""
     kept = content.get("DataModule")
     if kept is None:
         data = build_data(config)
@@ -209,7 +209,7 @@ def _facts(content: dict[str, Any], config: dict[str, Any], checkpoint: Path) ->
 
 
 def _filled(make: Callable[[], nn.Module], weights: dict[str, Tensor], checkpoint: Path) -> nn.Module:
-    """The network with these weights. Raises ConfigError where they are another's."""
+    """Return the network with these weights. Raises ConfigError where they are another's."""
     theirs = {name: tuple(value.shape) for name, value in weights.items()}
 
     def require_same(net: nn.Module) -> nn.Module:
