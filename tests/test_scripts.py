@@ -26,3 +26,8 @@ def test_bench_lists_its_subjects_and_refuses_others():
     assert "epoch" in subjects and all(f"\n    {subject} " in shown for subject in subjects)
     done = run("bench.py", "epoch", "speed")
     assert done.returncode == 2 and "speed: choose from epoch, start" in done.stderr
+
+
+def test_the_tests_that_ci_selects_exist():
+    selection = (SCRIPTS.parent / ".ci/selection").read_text().split()
+    assert selection and all((SCRIPTS.parent / path).exists() for path in selection)
