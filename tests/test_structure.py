@@ -21,6 +21,7 @@ FOUNDATION = [
     "history",
     "metrics",
     "moved",
+    "presets",
     "statistics",
     "tables",
 ]  # know no folder
