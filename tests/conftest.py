@@ -86,7 +86,6 @@ def fit(composed, tmp_path_factory):
     from seedbed.training import build
     from seedbed.training.checkpoints import Checkpoints
     from seedbed.training.hparams import hparams
-    from seedbed.training.logger import RunLogger
     from seedbed.training.progress import RunProgress
     from seedbed.training.run import fit as run_fit
 
@@ -97,7 +96,7 @@ def fit(composed, tmp_path_factory):
         module = build.Parts().module(config, data)
         checkpoints = Checkpoints(folder / "checkpoints", every=every)
         callbacks = [checkpoints, RunProgress(), *build.build_callbacks(config), *callbacks]
-        trainer = build.build_trainer(config, RunLogger(folder), callbacks)
+        trainer = build.build_trainer(config, build.build_loggers(config, folder), callbacks, folder)
         metrics = run_fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])
         return Run(metrics, module, data, trainer, folder)
 

@@ -22,6 +22,7 @@ FOUNDATION = [
     "history",
     "metrics",
     "moved",
+    "presets",
     "statistics",
     "tables",
 ]  # know no folder

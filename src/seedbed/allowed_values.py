@@ -194,6 +194,7 @@ RULES: dict[str, Rule] = {
     "callbacks.generated.every": integer(1),
     "callbacks.ema.decay": share(),
     "callbacks.ema.update_every_n_steps": integer(1),
+    "logger.csv.name": TEXT,
     "hydra.launcher.max_stack": optional(integer(1)),
     "hydra.launcher.halving.factor": optional(integer(2)),
     "hydra.launcher.halving.first": integer(1),

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from seedbed.callbacks.layer_stats import KINDS, LayerStats
 from seedbed.pictures.layer_series import Series, Values
 from seedbed.pictures.layers import histogram_over_time, overview
-from seedbed.pictures.publish import publish
+from seedbed.pictures.publish import event_writer, publish
 
 WRITE_EVERY = 5.0  # seconds
 MERGED = 4  # bins of ours in one of TensorBoard's, which shows 30 and whose files are slow to write
@@ -60,10 +60,11 @@ class ActivationStats(Callback):
 
     def _write(self, trainer) -> None:
         """Write what was recorded since the last call: one TensorBoard record for each layer and step."""
+        writer = event_writer(trainer)
         for name, series in self._stats.series().items():
             self._parts[name].append(series)
-            if trainer.logger is not None:
-                write(trainer.logger.experiment._get_file_writer(), name, series)
+            if writer:
+                write(writer, name, series)
         self._written = time.monotonic()
 
     def _draw(self, trainer) -> None:

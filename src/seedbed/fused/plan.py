@@ -13,6 +13,7 @@ from typing import Any
 
 Config = Mapping[str, Any]
 SUPERVISED = "seedbed.training.supervised.Supervised"
+LOGGERS = ({}, {"tensorboard": {"_target_": "seedbed.training.logger.RunLogger"}})
 EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member, by these alone:
 STOPS_BY = {"_target_", "monitor", "mode", "patience", "min_delta"}
 TRAINER = {"_target_", "max_epochs", "accelerator", "devices", "strategy", "precision", "gradient_clip_val"}
@@ -45,6 +46,8 @@ def why_alone(config: Config) -> str | None:
         return "its callbacks look at one network"
     if len(config["callbacks"]) > 1 or any(node.keys() - STOPS_BY for node in config["callbacks"].values()):
         return "its early stopping has rules that a stack does not have"
+    if config["logger"] not in LOGGERS:
+        return "its logger follows one run"
     if unknown := config["trainer"].keys() - TRAINER:
         return f"a stack has no trainer.{min(unknown)}"
     if config["trainer"]["precision"] in ("16-true", "bf16-true"):

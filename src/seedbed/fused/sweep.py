@@ -239,7 +239,8 @@ class FusedSweep:
                 last = {name: metrics[name] for name in tested}
                 curves.append((time.time(), metrics["steps"], last))
             final = {k: v for k, v in metrics.items() if (k == "lr" or "/" in k) and v is not None}
-            write_events(job.folder, curves, hparams(job.config, job.choices, self.columns), final)
+            if job.config["logger"]:
+                write_events(job.folder, curves, hparams(job.config, job.choices, self.columns), final)
             log_file = job.folder / "train.log"
             left = f", which it left after {epochs} epochs: others were better" if stack.dropped[i] else ""
             log_file.write_text(f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack{left}\n")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedbed.allowed_values import check, check_metric
 from seedbed.config_values import SWEEP_KEYS
 from seedbed.errors import ConfigError, Refusal
+from seedbed.presets import is_sweep, left_out
 from seedbed.startup.occupied import check_free
 from seedbed.startup.unknown_keys import check_added_keys
 from seedbed.sweeps.choices import LAUNCHERS
 from seedbed.sweeps.summary import finish
+
+log = logging.getLogger("seedbed")
 
 
 class Preflight(Callback):
@@ -40,6 +44,11 @@ class Preflight(Callback):
         raw = OmegaConf.to_container(config, resolve=False)
         if "${run_folder:" not in raw.pop("hydra")["run"]["dir"]:
             check_free(Path(config.hydra.run.dir), raw)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.mode != RunMode.MULTIRUN:  # the launcher of a sweep says it once for all jobs
+            for line in left_out([config.hydra.runtime.choices], config.hydra.runtime.config_sources):
+                log.info(line)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         target = config.hydra.launcher.get("_target_")
@@ -69,13 +78,6 @@ def _check_overrides(config: DictConfig, job: DictConfig) -> None:
     check_added_keys(overrides, OmegaConf.to_container(job, resolve=False))
     for override in overrides:
         key, _, value = override.partition("=")
-        if key == "experiment" and "," in value:
-            for preset in filter(partial(_is_sweep, config), value.split(",")):
+        for preset in value.split(",") if key == "experiment" and "," in value else ():
+            if is_sweep(preset, config.hydra.runtime.config_sources):
                 raise ConfigError(f"{override}: {preset} is a sweep by itself; run one of them at a time")
-
-
-def _is_sweep(config: DictConfig, preset: str) -> bool:
-    """Return whether a file of conf/experiment/ configures Hydra."""
-    folders = [source.path for source in config.hydra.runtime.config_sources if source.schema == "file"]
-    files = [Path(folder, "experiment", f"{preset}.yaml") for folder in folders]
-    return any(file.is_file() and "\nhydra:" in file.read_text(encoding="utf-8") for file in files)

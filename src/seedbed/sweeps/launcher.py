@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedbed.config_values import SWEEP_KEYS
 from seedbed.errors import Refusal
+from seedbed.presets import left_out
 from seedbed.sweeps.batch import Batch
 from seedbed.sweeps.columns import columns, write_columns
 from seedbed.sweeps.compose import BulkComposer, ComposedJob
@@ -47,6 +48,7 @@ class SweepLauncher:
     def __init__(self, workers: Mapping[str, Any] | None, stacks: Mapping[str, Any] | None):
         self.workers, self.stacks = workers, stacks
         self.stopped = False  # by on_error=stop
+        self._said: set[str] = set()
 
     def setup(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take the sweep's folder. Raises Refusal if it holds the sweep of another command."""
@@ -71,6 +73,7 @@ class SweepLauncher:
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         jobs = self._compose(job_overrides, initial_job_idx)
         lines = self._write_down(jobs)
+        self._say_left_out(jobs.values())
         results, left = {}, {}
         for number, line in lines.items():
             job, metrics = jobs[number], finished(self.folder / line["folder"])
@@ -92,6 +95,14 @@ class SweepLauncher:
         if self.stopped:
             log.error("stopped: on_error=stop")
         return [results[number] for number in lines]
+
+    def _say_left_out(self, jobs: Iterable[ComposedJob | OmegaConfBaseException]) -> None:
+        """Say once for the whole sweep which numbers of a preset its jobs leave out."""
+        choices = (job.choices for job in jobs if isinstance(job, ComposedJob))
+        for line in left_out(choices, self.config.hydra.runtime.config_sources):
+            if line not in self._said:
+                self._said.add(line)
+                log.info(line)
 
     def _result(self, line: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> JobReturn:
         result = JobReturn(line["overrides"], status=JobStatus.COMPLETED)

@@ -14,6 +14,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
@@ -168,14 +171,35 @@ def build_callbacks(config: Config) -> list[pl.Callback]:
         return [instantiate(node, _convert_="all") for node in config["callbacks"].values()]
 
 
-def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
-    """Build a Trainer that prints and writes nothing besides what `logger` and `callbacks` do."""
+def build_loggers(config: Config, folder: Path) -> list[Logger]:
+    """Build the loggers. Those with a `save_dir` write into the run's folder, unless their config says otherwise.
+
+    Each is a node with a name of its own, as callbacks are; `+logger._target_=…` adds one, too.
+    """
+    unnamed = dict(config["logger"])
+    nodes = [unnamed.pop(name) for name, node in config["logger"].items() if isinstance(node, Mapping)]
+    with _mistakes_of_the_user("logger: "):
+        makers = [instantiate(node, _convert_="all", _partial_=True) for node in [*nodes, unnamed] if node]
+        return [maker(**_save_dir(maker, folder)) for maker in makers]
+
+
+def _save_dir(maker: functools.partial, folder: Path) -> dict[str, str]:
+    given = "save_dir" in maker.keywords or "save_dir" not in signature(maker.func).parameters
+    return {} if given else {"save_dir": str(folder)}
+
+
+def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], folder: Path | None = None) -> pl.Trainer:
+    """Build a Trainer that prints and writes nothing besides what `logger` and `callbacks` do.
+
+    folder: the run's, for what callbacks write.
+    """
     with _mistakes_of_the_user("trainer: "):
         return instantiate(
             {k: v for k, v in config["trainer"].items() if k not in NOT_LIGHTNINGS},
             _convert_="all",
             logger=logger,
             callbacks=callbacks,
+            default_root_dir=folder,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,

@@ -86,7 +86,7 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero:
             # events up to here must be on disk: a run that resumes from this checkpoint does not log them again
             for logger in trainer.loggers:
-                logger.experiment.flush()
+                getattr(logger.experiment, "flush", logger.save)()
             if self.best is not None:
                 save(self.best, self.folder / "best.ckpt")
                 self.best = None

@@ -71,7 +71,7 @@ class DataModule(pl.LightningDataModule):
                 raise ConfigError(f"trainer.limit_{name}_batches={limit}: leaves none of {batches} batches; raise it")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what every checkpoint says of the data, so that a network can be used without them (`seedbed.training.load`)."""
+        """Return the facts about the data that load.py needs to use a network without them."""
         return {"shape": list(self.splits.shape), "classes": self.splits.classes, **self.conversion}
 
     def evaluate_for(self, shape: Sequence[int]) -> None:

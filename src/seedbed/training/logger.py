@@ -17,8 +17,8 @@ class RunLogger(TensorBoardLogger):
     dashboard then shows those and never a placeholder (Lightning #21247).
     """
 
-    def __init__(self, folder: str | Path):
-        super().__init__(folder, name="", version="", default_hp_metric=False, flush_secs=5)
+    def __init__(self, save_dir: str | Path):
+        super().__init__(save_dir, name="", version="", default_hp_metric=False, flush_secs=5)
 
     def save(self) -> None:
         """Do nothing: the writer flushes every few seconds by itself; Lightning would wait for it after each epoch."""

@@ -18,7 +18,7 @@ import torch
 
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
-from seedbed.training.build import Parts, build_callbacks, build_data, build_trainer
+from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.datamodule import DataModule
 from seedbed.training.logger import RunLogger
@@ -36,7 +36,7 @@ def train_parts(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]
         module = Parts().module(config, data)
         choose_threads(module.parameters())
         callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
-        trainer = build_trainer(config, RunLogger(folder), callbacks)
+        trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
         return fit(trainer, module, data, hparams, config["ckpt_path"])
 
 
@@ -51,6 +51,9 @@ def fit(
     # a model without parameters learns nothing by gradient
     if not any(True for _ in module.parameters()):
         trainer.fit_loop.max_epochs = 0
+    for logger in trainer.loggers:
+        if not isinstance(logger, RunLogger):
+            logger.log_hyperparams(hparams)
     start = time.perf_counter()
     trainer.fit(module, data, ckpt_path=ckpt_path)
     seconds = time.perf_counter() - start
@@ -59,8 +62,10 @@ def fit(
         trainer.validate(module, data, verbose=False)
     if data.splits.test is not None:
         trainer.test(module, data, verbose=False)
-    trainer.logger.log_hyperparams(hparams, module.metrics)
-    trainer.logger.close()
+    for logger in trainer.loggers:
+        if isinstance(logger, RunLogger):
+            logger.log_hyperparams(hparams, module.metrics)
+            logger.close()
     return {
         "status": "diverged" if module.diverged else "completed",
         # the accuracy stays null where there are no classes
@@ -112,4 +117,5 @@ def report(metrics: dict[str, Any], folder: Path, here: Path, alone: bool) -> st
     if not alone:
         return f"{result}   {effort}   {shown}"
     logdir = "outputs" if shown.parts[:1] == ("outputs",) else shown
-    return f"{result}\ntrained: {effort}\nrun:     {shown}\nlook:    tensorboard --logdir {logdir}"
+    look = f"\nlook:    tensorboard --logdir {logdir}" if any(folder.glob("events.out.tfevents.*")) else ""
+    return f"{result}\ntrained: {effort}\nrun:     {shown}{look}"
