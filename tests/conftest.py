@@ -168,8 +168,7 @@ def killed_sweep(sweep, tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(seedbed.fused.sweep, "write_metrics", die)
-            with pytest.raises(KeyboardInterrupt):
-                sweep(launcher, *overrides, folder=tmp_path / "killed")
+            sweep(launcher, *overrides, folder=tmp_path / "killed", code=130)
         return tmp_path / "killed"
 
     return run

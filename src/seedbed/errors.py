@@ -19,3 +19,14 @@ class Refusal(SystemExit):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Interrupted(SystemExit):
+    """A run or a sweep that a signal has stopped: exit code 128 + the signal's number, and a line on how to go on."""
+
+    def __init__(self, number: int, message: str):
+        super().__init__(128 + number)
+        self.number, self.message = number, message
+
+    def __str__(self) -> str:
+        return self.message

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import seedbed
 from seedbed.api import CONF
-from seedbed.errors import ConfigError, Refusal
+from seedbed.errors import ConfigError, Interrupted, Refusal
 from seedbed.startup.command import VERSION_BASE
 from seedbed.sweeps.choices import SAMPLERS, register_choices
 from seedbed.sweeps.manifest import Manifest
@@ -106,7 +106,7 @@ def test_search_draws_from_the_space_and_resumes_exactly(search, tmp_path, sampl
     whole = trials(search(tmp_path / "whole", *words))
     assert list(whole) == list(range(6)) and len({str(lines) for lines, _ in whole.values()}) > 4
     assert all(line == "seed=3" or is_in_space(line) for lines, _ in whole.values() for line in lines)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         search(tmp_path / "killed", *words, stop_at=3)
     assert trials(tmp_path / "killed").keys() == set(range(4))
     assert trials(search(tmp_path / "killed", *words)) == whole
@@ -144,7 +144,7 @@ def test_stored_study_goes_on_with_new_trials(search, tmp_path):
     stored = [f"hydra.sweeper.storage='sqlite:///{tmp_path}/search.db'", "hydra.sweeper.study_name=mine"]
     words = [*SEARCH, *stored, "hydra/sweeper/sampler=random"]
     first = trials(search(tmp_path / "first", *words))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         search(tmp_path / "second", *words, stop_at=3)
     second = trials(search(tmp_path / "second", *words))
     proposed = [str(lines) for found in (first, second) for lines, _ in found.values()]

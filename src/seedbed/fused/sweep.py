@@ -29,6 +29,7 @@ from seedbed.sweeps.states import finished
 from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.datamodule import DataModule
 from seedbed.training.hparams import hparams
+from seedbed.training.interruption import StopOnSignal
 from seedbed.training.progress import RunProgress
 from seedbed.training.run import write_metrics
 from seedbed.training.threads import run_threads
@@ -192,11 +193,13 @@ class FusedSweep:
             data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
             checkpoints = StackCheckpoints(self._folder(piece))
             bar = RunProgress(f"training {len(jobs)} runs")
-            trainer = build_trainer(config, logger=False, callbacks=[checkpoints, bar])
+            stop = StopOnSignal(checkpoints.folder)
+            trainer = build_trainer(config, logger=False, callbacks=[stop, checkpoints, bar])
             start = time.perf_counter()
             last = checkpoints.folder / "last.ckpt"
             trainer.fit(stack, data, ckpt_path=last if last.exists() else None)
             seconds = time.perf_counter() - start
+            stop.check()
             stack.use_final()
             if data.splits.test is not None:
                 trainer.test(stack, data, verbose=False)

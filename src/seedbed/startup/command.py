@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from seedbed.errors import Refusal
+from seedbed.errors import Interrupted, Refusal
 from seedbed.sweeps.choices import register_choices
 from seedbed.sweeps.hydra_versions import VERSION_BASE
 
@@ -29,15 +31,23 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
         @wraps(function)
         def run() -> None:
             register_choices()
+            signal.signal(signal.SIGTERM, _terminate)
             try:
                 main()
-            except Refusal as refusal:
-                print(refusal, file=sys.stderr)
-                sys.exit(refusal.code)
+            except (Refusal, Interrupted) as end:
+                print(end, file=sys.stderr)
+                sys.exit(end.code)
+            except KeyboardInterrupt:
+                sys.exit(128 + signal.SIGINT)
 
         return run
 
     return decorate
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End by an exception, so that workers are told and folders are released. Training has a handler of its own."""
+    raise Interrupted(number, "stopped by SIGTERM")
 
 
 @contextmanager

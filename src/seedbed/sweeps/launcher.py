@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -25,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedbed.config_values import SWEEP_KEYS
-from seedbed.errors import Refusal
+from seedbed.errors import Interrupted, Refusal
 from seedbed.presets import left_out
 from seedbed.sweeps.batch import Batch
 from seedbed.sweeps.columns import columns, write_columns
@@ -88,7 +89,12 @@ class SweepLauncher:
             log.info("%d of %d jobs are done", len(results), len(jobs))
         if left and not self.stopped:
             batch = Batch(self, jobs, left)
-            results |= batch.run()
+            try:
+                results |= batch.run()
+            except (KeyboardInterrupt, Interrupted) as end:
+                number = getattr(end, "number", signal.SIGINT)
+                again = f"go on with the same command and resume={self.folder}"
+                raise Interrupted(number, f"stopped by {signal.Signals(number).name}; {again}") from None
             self.stopped = batch.stopped
         for number in lines.keys() - results.keys():
             results[number] = self._result(lines[number], finished(self.folder / lines[number]["folder"]))

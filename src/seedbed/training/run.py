@@ -21,6 +21,7 @@ from seedbed.files import write_whole
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.datamodule import DataModule
+from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
 from seedbed.training.progress import RunProgress
 from seedbed.training.supervised import Supervised
@@ -35,7 +36,8 @@ def train_parts(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]
         data = build_data(config)
         module = Parts().module(config, data)
         choose_threads(module.parameters())
-        callbacks = [Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
+        stop = StopOnSignal(folder)
+        callbacks = [stop, Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
         trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
         return fit(trainer, module, data, hparams, config["ckpt_path"])
 
@@ -57,6 +59,9 @@ def fit(
     start = time.perf_counter()
     trainer.fit(module, data, ckpt_path=ckpt_path)
     seconds = time.perf_counter() - start
+    for callback in trainer.callbacks:
+        if isinstance(callback, StopOnSignal):
+            callback.check()
     # no epoch was left to train
     if "val/loss" not in module.metrics:
         trainer.validate(module, data, verbose=False)

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 import cloudpickle
 
@@ -33,6 +33,10 @@ class Processes:
                     running[pool.submit(call_pickled, pickled, task)] = place
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.exception()
+        except (KeyboardInterrupt, SystemExit):
+            for worker in active_children():
+                worker.terminate()  # SIGTERM: a run that trains writes its checkpoint
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 

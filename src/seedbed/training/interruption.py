@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM end a run with a checkpoint; a second one ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+
+from seedbed.errors import Interrupted
+
+
+class StopOnSignal(pl.Callback):
+    """Stops training after the batch in which SIGINT or SIGTERM comes; `Checkpoints` then writes last.ckpt."""
+
+    def __init__(self, folder: Path):
+        """folder: the run's, for the line that says how to go on."""
+        self.folder = folder
+        self.number: int | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take the place of Lightning's handlers, which it removes itself when the fit is over.
+
+        Lightning ends at once on SIGINT, in the middle of a step, and takes no notice of SIGTERM.
+        """
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+            return
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self.number is not None:
+                os._exit(128 + number)
+            self.number = number
+            trainer.should_stop = True
+
+        self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal came; to be called when `fit` has returned."""
+        if self.number is not None:
+            again = f"hydra.run.dir={self.folder} ckpt_path={self.folder / 'checkpoints' / 'last.ckpt'}"
+            name = signal.Signals(self.number).name
+            raise Interrupted(self.number, f"stopped by {name}; go on with the same command and {again}")

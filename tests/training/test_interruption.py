@@ -1,0 +1,64 @@
+"""SIGTERM and Ctrl-C: a checkpoint, a line on how to go on, and the signal's exit code, within seconds."""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = ["data.batch_size=16", "trainer.max_epochs=6", "trainer.accelerator=cpu"]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "train.py"), *WORDS, *words]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(pattern: str, folder: Path, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 120
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(0.5)
+
+
+def weights(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_stops_with_a_checkpoint_and_goes_on_to_the_same_weights(tmp_path, number):
+    assert start(tmp_path, "hydra.run.dir=whole").wait(300) == 0
+    run = start(tmp_path, "hydra.run.dir=half")
+    wait_for("half/events.out.tfevents.*", tmp_path, run)
+    run.send_signal(number)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 128 + number and not (tmp_path / "half/metrics.json").exists()
+    again = re.search(r"go on with the same command and (.*)", said)
+    resumed = start(tmp_path, *shlex.split(again[1]))
+    assert resumed.wait(300) == 0, resumed.stderr.read()
+    whole, half = weights(tmp_path / "whole"), weights(tmp_path / "half")
+    assert all(torch.equal(whole[name], half[name]) for name in whole)
+
+
+@pytest.mark.parametrize("launcher", ["basic", "fused", "processes"])
+def test_sweep_stops_and_goes_on_to_the_same_summary(tmp_path, launcher):
+    words = ["-m", f"hydra/launcher={launcher}", "seed=0,1"]
+    assert start(tmp_path, *words, "hydra.sweep.dir=whole").wait(300) == 0
+    sweep = start(tmp_path, *words, "hydra.sweep.dir=half")
+    wait_for(".stacks" if launcher == "never" else "half/*0*", tmp_path, sweep)
+    time.sleep(2.0)
+    sweep.send_signal(signal.SIGTERM)
+    _, said = sweep.communicate(timeout=60)
+    if sweep.returncode == 0:
+        pytest.skip("the sweep was over before the signal came")
+    assert sweep.returncode == 143 and "stopped by SIGTERM; go on with the same command and resume=half" in said
+    resumed = start(tmp_path, *words, "resume=half")
+    assert resumed.wait(300) == 0, resumed.stderr.read()
+    assert (tmp_path / "whole/summary.csv").read_bytes() == (tmp_path / "half/summary.csv").read_bytes()
