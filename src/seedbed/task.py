@@ -64,8 +64,8 @@ def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | No
 def _absolute(config: dict, here: Path) -> dict:
     """Return the config with its paths as of the folder in which the command was typed; hydra.job.chdir changes it."""
     data = config["data"]
-    if data.get("root"):
-        config["data"] = {**data, "root": str(here / Path(data["root"]).expanduser())}
+    paths = {key: data[key] for key in ("root", "points") if isinstance(data.get(key), str) and data[key]}
+    config["data"] = data | {key: str(here / Path(path).expanduser()) for key, path in paths.items()}
     if config["ckpt_path"]:
         config["ckpt_path"] = str(here / config["ckpt_path"])
     return config

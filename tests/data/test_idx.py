@@ -50,7 +50,7 @@ def write(folder, files, ending=""):
 
 
 def gzipped(files):
-    return {name: gzip.compress(content, 1) for name, content in files.items()}
+    return {name: gzip.compress(content, 1, mtime=0) for name, content in files.items()}
 
 
 def publish(monkeypatch, files, name="FashionMNIST"):

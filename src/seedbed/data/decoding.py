@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from seedbed.data.idx import default_root
 from seedbed.data.picture_file import PictureError, read_picture, to_bytes
+from seedbed.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +86,9 @@ def _save(cache: Path, kept: np.ndarray, array: np.ndarray) -> None:
     """Write a cache file, whole or not at all; where there is no room or no permission, do without it."""
     with suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".") as folder:
-            temporary = Path(folder) / cache.name
-            with temporary.open("wb") as f:
-                np.save(f, kept)
-                np.save(f, array)
-            os.replace(temporary, cache)
+        with replacing(cache) as temporary, temporary.open("wb") as f:
+            np.save(f, kept)
+            np.save(f, array)
 
 
 def _read(
