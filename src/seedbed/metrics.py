@@ -10,6 +10,7 @@ VAL_LOSS = "val/loss"
 VAL_ACCURACY = "val/accuracy"
 TEST_LOSS = "test/loss"
 TEST_ACCURACY = "test/accuracy"
+LR = "lr"
 SHOWN = (VAL_ACCURACY, VAL_LOSS, TRAIN_LOSS, TEST_ACCURACY)  # the order of columns in tables
 
 

@@ -11,12 +11,13 @@ from torchmetrics.functional import confusion_matrix
 from seedbed.callbacks.pictures import Pictures, evaluated
 from seedbed.models.linear import linear
 from seedbed.pictures.confusion import confusion, count_pairs
+from seedbed.pictures.curves import curves
 from seedbed.pictures.digits import class_means, grid, samples, worst_mistakes
 from seedbed.pictures.schedule import schedule
 from seedbed.pictures.weights import first_weights
 from seedbed.schedules import constant, one_cycle
 
-NAMES = {"samples", "class_means", "first_weights", "schedule", "confusion", "worst_mistakes"}
+NAMES = {"samples", "class_means", "first_weights", "curves", "schedule", "confusion", "worst_mistakes"}
 
 
 def pixels(path):
@@ -62,9 +63,41 @@ def test_coloured_pictures_of_any_size_are_drawn(fit, tmp_path):
     assert len(list((run.folder / "pictures/activations").iterdir())) == 7
 
 
-def test_run_with_nothing_left_to_train_has_its_pictures_but_no_schedule(fit):
+def test_run_with_nothing_left_to_train_has_its_pictures_but_no_schedule_and_no_curves(fit):
     run = fit("trainer.max_epochs=0", "callbacks=[pictures,activation_stats]")
-    assert {path.stem for path in (run.folder / "pictures").iterdir()} == NAMES - {"schedule"}
+    assert {path.stem for path in (run.folder / "pictures").iterdir()} == NAMES - {"schedule", "curves"}
+
+
+def lines(figure):
+    """Panel → [(label, x, y)]."""
+    return {
+        ax.get_title(): [(line.get_label(), line.get_xdata().tolist(), line.get_ydata().tolist()) for line in ax.lines]
+        for ax in figure.axes
+    }
+
+
+def test_curves_are_what_a_run_and_its_resumption_logged(fit, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure: drawn.append((name, figure))
+    )
+    overrides = ("model=linear", "+trainer.limit_train_batches=5", "callbacks=pictures")
+    fit(*overrides, "trainer.max_epochs=2", folder=tmp_path)
+    last = f"ckpt_path={tmp_path}/checkpoints/last.ckpt"
+    run = fit(*overrides, "trainer.max_epochs=3", last, folder=tmp_path)
+    panels = lines([figure for name, figure in drawn if name == "curves"][-1])
+    for title, tag in (("loss", "train/loss"), ("accuracy", "val/accuracy"), ("learning rate", "lr")):
+        _, steps, values = panels[title][0]
+        assert dict(zip(steps, values, strict=True)) == {event.step: event.value for event in run.events(tag)}
+        assert steps[-3:] == [5, 10, 15]
+
+
+def test_curves_without_accuracy_have_two_panels_and_say_the_last_and_the_best_value():
+    figure = curves({"train/loss": {10: 0.5, 20: 0.01}, "val/loss": {10: 0.2, 20: 0.3}, "lr": {20: 0.1}})
+    panels = lines(figure)
+    assert list(panels) == ["loss", "learning rate"] and figure.axes[0].get_yscale() == "log"
+    assert [label for label, *_ in panels["loss"]] == ["training: 0.01", "validation: 0.3 (best 0.2)"]
+    assert curves({}) is None
 
 
 def test_weights_are_drawn_at_the_start_after_every_n_epochs_and_at_the_end(fit):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from seedbed.data.loader import Loader
 from seedbed.errors import ConfigError
+from seedbed.event_files import read_scalars
+from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.optim.numbers import number_of
 from seedbed.pictures.confusion import confusion
+from seedbed.pictures.curves import curves
 from seedbed.pictures.digits import class_means, samples, worst_mistakes
 from seedbed.pictures.publish import publish
 from seedbed.pictures.schedule import schedule
@@ -18,7 +22,7 @@ from seedbed.training.gan import GAN
 
 
 class Pictures(Callback):
-    """Draws samples and class means at the start; the schedule, confusion matrix and worst mistakes at the end.
+    """Draws samples and class means at the start; curves, schedule, confusion matrix and worst mistakes at the end.
 
     The first layer's weights are drawn at the start, after every `every` epochs and at the end, where they are pictures
     (linear over the pixels, or kernels over 1 or 3 channels). Mistakes are those of the last weights on the validation
@@ -49,6 +53,7 @@ class Pictures(Callback):
         if not trainer.is_global_zero:
             return
         self._draw_weights(trainer, module)
+        self._draw_curves(trainer)
         given = trainer.optimizers[0].defaults if trainer.optimizers else {}
         if module.total_steps and "lr" in given:  # neither without a step nor for a model without gradients
             momentum = number_of(given, "momentum") or 0.0
@@ -66,6 +71,13 @@ class Pictures(Callback):
         figure = first_weights(module.net, trainer.datamodule.splits.shape, f"after {trainer.global_step} steps")
         if figure:
             publish(trainer, "first_weights", figure)
+
+    def _draw_curves(self, trainer) -> None:
+        """Draw what TensorBoard has, in which a run that was resumed has its earlier steps too."""
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.flush()
+            if figure := curves(read_scalars(trainer.logger.log_dir, (TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY, LR))):
+                publish(trainer, "curves", figure)
 
 
 @torch.no_grad()

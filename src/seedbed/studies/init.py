@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seedbed.metrics import TRAIN_LOSS
+from seedbed.pictures.log_axis import plain_numbers
 from seedbed.studies import over_seeds
 from seedbed.studies.findings import Findings
 
@@ -50,7 +51,7 @@ def _draw_accuracies(models: Sequence[str], inits: Sequence[str], accuracies: di
             ax.plot(errors, [row] * len(errors), "|", color="grey", markersize=9)
             ax.errorbar(mean, row, xerr=half, fmt="o", color="C3" if name == "default" else "C0", capsize=4)
         ax.set_xscale("log")
-        over_seeds.plain_numbers(ax.xaxis)
+        plain_numbers(ax.xaxis)
         ax.set_title(model)
         ax.set_xlabel("validation error in % (log)")
         ax.grid(alpha=0.3, which="both", axis="x")
@@ -71,7 +72,7 @@ def _draw_losses(inits: Sequence[str], losses: dict[tuple[str, str], over_seeds.
         for i, name in enumerate(inits):
             over_seeds.draw_curve(ax, name, over_seeds.style(i), losses[model, name])
         ax.set_yscale("log")
-        over_seeds.plain_numbers(ax.yaxis)
+        plain_numbers(ax.yaxis)
         ax.set_title(model)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

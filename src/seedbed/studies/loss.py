@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from seedbed.metrics import VAL_ACCURACY
+from seedbed.pictures.log_axis import plain_numbers
 from seedbed.studies import over_seeds
 from seedbed.studies.findings import Findings
 from seedbed.tables import show
@@ -70,7 +71,7 @@ def _picture(losses: Sequence[str], lrs: Sequence[str], accuracies: dict, best: 
     right.set_ylabel("validation error in %")
     left.set_ylabel("validation error in % (log)")
     left.set_yscale("log")
-    over_seeds.plain_numbers(left.yaxis)
+    plain_numbers(left.yaxis)
     for ax in (left, right):
         ax.grid(alpha=0.3, which="both")
     fig.legend(*right.get_legend_handles_labels(), loc="outside right center", title="loss")

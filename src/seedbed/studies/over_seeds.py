@@ -52,12 +52,3 @@ def draw_curve(ax, label: str, style: dict, curve: Curve) -> None:
 def style(position: int) -> dict:
     """Return a colour and a marker that tell ten lines apart."""
     return {"color": f"C{position % 10}", "marker": "os^Dv"[position % 5], "markersize": 5}
-
-
-def plain_numbers(axis) -> None:
-    """Label a log axis 0.1, 0.2, 0.3 and 0.5, where matplotlib writes powers of ten."""
-    from matplotlib.ticker import FuncFormatter
-
-    formatter = FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "1235" else "")
-    axis.set_major_formatter(formatter)
-    axis.set_minor_formatter(formatter)
