@@ -27,6 +27,7 @@ from torch import nn
 from seedbed.errors import ConfigError
 from seedbed.losses import Loss
 from seedbed.training.datamodule import DataModule
+from seedbed.training.fast_loop import FastLoop
 from seedbed.training.supervised import Supervised
 
 # Lightning's own lines repeat what a run prints anyway
@@ -41,8 +42,8 @@ if not torch.cuda.is_available():
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 Config = Mapping[str, Any]
-# keys of `trainer` that are not passed to Lightning's Trainer
-NOT_LIGHTNINGS = ("gradient_clip_val", "accumulate_grad_batches", "threads")
+# keys of `trainer` that are not arguments of Lightning's Trainer
+OWN_KEYS = ("loop", "threads")
 # files whose lines call a part; the last one wraps Lightning's Trainer
 CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)
 
@@ -127,7 +128,7 @@ class Parts:
         self.optimizer(config)
         optim, schedule = self._make(config["optim"], partial=True), self.schedule(config)
         with _mistakes_of_the_user("module: "):
-            return self._make(config["module"], partial=True)(net, loss, optim, schedule, **step_options(config))
+            return self._make(config["module"], partial=True)(net, loss, optim, schedule)
 
     def schedule(self, config: Config):
         with _mistakes_of_the_user("schedule: "):
@@ -143,26 +144,22 @@ class Parts:
         return self._made[key]
 
 
-def step_options(config: Config) -> dict[str, Any]:
-    """Return the arguments that the Trainer leaves to a module with manual optimisation."""
-    trainer = config["trainer"]
-    return {"clip": trainer["gradient_clip_val"], "accumulate": trainer["accumulate_grad_batches"]}
-
-
 def build_callbacks(config: Config) -> list[pl.Callback]:
     with _mistakes_of_the_user("callbacks: "):
         return [instantiate(node, _convert_="all") for node in config["callbacks"].values()]
 
 
 def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback]) -> pl.Trainer:
-    """Build a Trainer that prints and writes nothing besides what `logger` and `callbacks` do."""
+    """Build a Trainer that prints and writes nothing besides what `logger` and `callbacks` do, unless told to."""
+    options = {key: value for key, value in config["trainer"].items() if key not in OWN_KEYS}
+    logger = logger if options.pop("logger", True) else False
+    if options.get("enable_checkpointing") is False:
+        callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.Checkpoint)]
+    if options.get("enable_progress_bar") is False:
+        callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.ProgressBar)]
+    quiet = {"enable_model_summary": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     with _mistakes_of_the_user("trainer: "):
-        return instantiate(
-            {k: v for k, v in config["trainer"].items() if k not in NOT_LIGHTNINGS},
-            _convert_="all",
-            logger=logger,
-            callbacks=callbacks,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=1,
-        )
+        trainer = instantiate(quiet | options, _convert_="all", logger=logger, callbacks=callbacks)
+    if (loop := config["trainer"].get("loop", "auto")) != "plain":
+        trainer.fit_loop.epoch_loop = FastLoop(trainer, options, required=loop == "fast")
+    return trainer
