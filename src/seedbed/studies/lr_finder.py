@@ -65,7 +65,8 @@ def find(
     """Train a new run with lrs from start to end, until it diverges; suggest an lr, and try it on another new run.
 
     The lr grows by a constant factor each step. A suggestion is good if as many steps with it bring the loss halfway to
-    the ramp's least; else a half, a quarter or an eighth of it is tried. Raises ValueError if the ramp ends before its third step, or start ≥ end.
+    the ramp's least; else a half, a quarter or an eighth of it is tried. Raises ValueError if the ramp ends before its
+    third step, or start ≥ end.
     """
     if start >= end:
         raise ValueError(f"lr_find.start={start:g}: must be less than lr_find.end={end:g}")
