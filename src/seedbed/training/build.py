@@ -33,7 +33,8 @@ from seedbed.training.supervised import Supervised
 # Lightning's own lines repeat what a run prints anyway
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", message=".*dataloader_iter.*")
+# a batch that a callback skips
+warnings.filterwarnings("ignore", message=".*training_step. returned .None.*")
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
 
