@@ -52,7 +52,9 @@ def find(config: dict, folder: Path, overrides: str) -> float:
         lambda: parts.module(config, data),
         data.train_dataloader(),
         **config["lr_find"],
-        precision=trainer.precision_plugin,
+        stepping=lr_finder.Stepping(
+            trainer.precision_plugin, trainer.gradient_clip_val, trainer.accumulate_grad_batches
+        ),
     )
     figure = lr_finder.picture(search, f"lr_find {overrides}".strip())
     figure.savefig(folder / "lr_find.png", dpi=150)

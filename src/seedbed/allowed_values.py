@@ -184,6 +184,7 @@ RULES: dict[str, Rule] = {
     "trainer.gradient_clip_val": optional(POSITIVE),
     "trainer.accumulate_grad_batches": integer(1),
     "trainer.threads": optional(integer(1)),
+    "trainer.loop": one_of("auto", "plain", "fast"),
     "callbacks.early_stopping.monitor": one_of("val/accuracy", "val/loss", "train/loss"),
     "callbacks.early_stopping.mode": one_of("min", "max"),
     "callbacks.early_stopping.patience": integer(0),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import seedbed.fused.sweep
-import seedbed.training.supervised
+import seedbed.training.fast_loop
 from seedbed.fused.build import build_stack
 from seedbed.fused.checkpoints import StackCheckpoints
 from seedbed.fused.halving import Halving
@@ -149,7 +149,7 @@ KINDS = {"one group": ("optim.lr", (0.001, 0.01, 0.003, 0.1)), "groups of one": 
 @pytest.mark.parametrize("step", [30, STEPS, 70, 2 * STEPS, 120])
 @pytest.mark.parametrize("kind", KINDS)
 def test_stack_resumes_to_the_same_bits(composed, tmp_path, monkeypatch, kind, step):
-    monkeypatch.setattr(seedbed.training.supervised, "SLICE", 0.0)
+    monkeypatch.setattr(seedbed.training.fast_loop, "CALL", 0.0)
     key, values = KINDS[kind]
     configs = [composed("optim=adam", f"{key}={value}", "trainer.max_epochs=3")[0] for value in values]
 

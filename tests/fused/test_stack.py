@@ -1,10 +1,11 @@
 """A stack is a LightningModule like any other: it resumes from its own checkpoint to the same bits."""
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
 
-import seedbed.training.supervised
+import seedbed.training.fast_loop
 from seedbed.fused.build import build_stack
 from seedbed.fused.checkpoints import StackCheckpoints
 from seedbed.fused.net import StackedNet
@@ -13,7 +14,7 @@ from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.progress import RunProgress
 
 
-class Stop(seedbed.training.supervised.pl.Callback):
+class Stop(pl.Callback):
     def __init__(self, step: int):
         self.step = step
 
@@ -24,7 +25,7 @@ class Stop(seedbed.training.supervised.pl.Callback):
 
 @pytest.mark.parametrize("step", [10, 49, 70])
 def test_resumed_stack_equals_uninterrupted_stack(composed, tmp_path, monkeypatch, step):
-    monkeypatch.setattr(seedbed.training.supervised, "SLICE", 0.0)
+    monkeypatch.setattr(seedbed.training.fast_loop, "CALL", 0.0)
     lrs = ("0.001", "0.01", "0.1")
     configs = [composed("optim=adam", f"optim.lr={lr}", "trainer.max_epochs=2")[0] for lr in lrs]
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch.plugins.precision import Precision
 from torch import nn
 
-from seedbed.studies.lr_finder import find, picture, smooth, suggest, train
+from seedbed.studies.lr_finder import Stepping, find, picture, smooth, suggest, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +23,6 @@ class Quadratic:
         self.net = nn.Linear(1, 1, bias=False)
         nn.init.ones_(self.net.weight)
         self.loss = lambda output, y: curvature / 2 * output.square().mean()
-        self.clip, self.accumulate = None, 1
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.net.parameters(), lr=0.1)
@@ -47,14 +45,14 @@ def endless():
 
 def test_ramp_stops_when_a_quadratic_diverges():
     lrs = [1e-3 * 10 ** (i / 20) for i in range(100)]
-    losses = train(Quadratic(4.0), endless(), lrs, "", Precision())
+    losses = train(Quadratic(4.0), endless(), lrs, "", Stepping())
     # w is multiplied by 1 − 4·lr: by then the loss has fallen, and grows from an lr of 2/4 on
     assert len(losses) < len(lrs) and lrs[len(losses) - 1] > 0.5
     assert losses[-1] > 4 * min(losses)
 
 
 def test_a_loss_that_is_not_finite_ends_the_ramp():
-    assert train(Quadratic(math.inf), endless(), [0.1] * 5, "", Precision()) == [math.inf]
+    assert train(Quadratic(math.inf), endless(), [0.1] * 5, "", Stepping()) == [math.inf]
     with pytest.raises(ValueError, match="the loss is inf: it diverges at once"):
         find(partial(Quadratic, math.inf), Ones())
 
@@ -159,8 +157,9 @@ def test_steps_are_those_of_the_run(composed, fit, overrides):
     overrides = [*overrides, "model.dropout=0", "optim.lr=1", "+trainer.limit_train_batches=12", "trainer.max_epochs=1"]
     run, (config, _) = fit(*overrides), composed(*overrides)
     data, mine = build_data(config), Parts().module(config, build_data(config))
-    precision = build_trainer(config, logger=False, callbacks=[]).precision_plugin
-    train(mine, iter(data.train_dataloader()), [1.0] * run.metrics["steps"], "", precision)
+    trainer = build_trainer(config, logger=False, callbacks=[])
+    stepping = Stepping(trainer.precision_plugin, trainer.gradient_clip_val, trainer.accumulate_grad_batches)
+    train(mine, iter(data.train_dataloader()), [1.0] * run.metrics["steps"], "", stepping)
     expected = run.module.net.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in mine.net.state_dict().items())
 

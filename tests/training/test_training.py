@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-import seedbed.training.supervised
+import seedbed.training.fast_loop
 from seedbed.data.mnist_sample import mnist_sample
 from seedbed.training.run import report, write_metrics
 
@@ -102,7 +102,7 @@ class StopAt(pl.Callback):
 @pytest.mark.parametrize("step", [20, 49, 60, 98, 120], ids=lambda s: f"after {s} of 147 steps")
 @pytest.mark.parametrize("extra", [["model.dropout=0.2", "optim=adam", "schedule=one_cycle"], ["data.shuffle=false"]])
 def test_resumed_run_equals_uninterrupted_run(fit, monkeypatch, tmp_path, step, extra):
-    monkeypatch.setattr(seedbed.training.supervised, "SLICE", 0.0)  # a call a step: every step is a place to stop
+    monkeypatch.setattr(seedbed.training.fast_loop, "CALL", 0.0)  # a call a step: every step is a place to stop
     overrides = ["trainer.max_epochs=3", *extra]
     whole = fit(*overrides, folder=tmp_path / "whole")
     with pytest.raises(InterruptedError):
@@ -168,7 +168,7 @@ def test_accuracy_and_losses_are_exact_over_all_samples(fit):
 
 def test_lightning_counts_true_steps_whatever_the_slices(fit, monkeypatch):
     whole = fit("trainer.max_epochs=2")
-    monkeypatch.setattr(seedbed.training.supervised, "SLICE", 0.0)
+    monkeypatch.setattr(seedbed.training.fast_loop, "CALL", 0.0)
     single = fit("trainer.max_epochs=2")
     assert whole.trainer.global_step == single.trainer.global_step == 98
     assert [e.step for e in whole.events("val/loss")] == [e.step for e in single.events("val/loss")] == [49, 98]

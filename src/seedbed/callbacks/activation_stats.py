@@ -40,7 +40,8 @@ class ActivationStats(Callback):
     def on_train_start(self, trainer, module) -> None:
         if trainer.is_global_zero:
             done = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-            self._stats = LayerStats(module.net, self.every, done, module.accumulate)
+            batches = trainer.num_training_batches
+            self._stats = LayerStats(module.net, self.every, done, lambda step: module.window(step % batches))
             self._parts: dict[str, list[Series]] = defaultdict(list)
             self._written = time.monotonic()
 

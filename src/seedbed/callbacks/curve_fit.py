@@ -46,7 +46,8 @@ class CurveFit(pl.Callback):
 
     @torch.no_grad()
     def _draw(self, trainer, module) -> None:
-        x, y = (values.to(module.device) for values in self.points)
+        convert = trainer.precision_plugin.convert_input
+        x, y, line = (convert(values.to(module.device)) for values in (*self.points, self.x))
         loss = module.loss(module.net(x), y).item()
-        self.fits.append(Fit(trainer.global_step, module.net(self.x.to(x.device))[:, 0].float().cpu(), loss))
+        self.fits.append(Fit(trainer.global_step, module.net(line)[:, 0].float().cpu(), loss))
         publish(trainer, "curve_fit", curve_fit(self.points, self.axes, self.x, self.fits[-1:]))

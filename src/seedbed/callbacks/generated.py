@@ -40,7 +40,9 @@ def grid(module: GAN, epochs: int) -> Figure:
 
     was_training = module.generator.training
     module.generator.eval()
-    pixels = module.generator(noise(SIDE * SIDE, module.latent).to(module.device)).float().cpu()  # [N, C, H, W]
+    pixels = (
+        module.generator(noise(SIDE * SIDE, module.latent).to(module.device, module.dtype)).float().cpu()
+    )  # [N, C, H, W]
     module.generator.train(was_training)
     canvas = pixels.unflatten(0, (SIDE, SIDE)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [8·H, 8·W, C]
     figure = Figure(figsize=(5, 5.4), dpi=100, layout="constrained")

@@ -20,6 +20,7 @@ BIN = 2 * OCTAVES * 2**23 // BINS  # half an octave in units of float32's last p
 SMALLEST = 1e-30  # of largest gradients: its last bin has to be a normal float32
 COLUMNS = ("mean", "std", "near_zero", "low", "high")
 
+Divisor = Callable[[int], int]
 Edges = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (low [T], high [T]) → [T, BINS + 1]
 
 
@@ -39,12 +40,12 @@ class LayerStats:
 
     A step is a forward pass, so a mini-batch. Between recorded steps the only cost is one hook of `net`. Records stay
     on the device until `series` is called. Training gives the same bits as without. A layer that is called twice in a
-    forward pass is recorded at its first call. accumulate: number by which the loss is divided before the backward
+    forward pass is recorded at its first call. divisor: step → number by which its loss is divided before the backward
     pass; the gradients recorded are those of the loss itself.
     """
 
-    def __init__(self, net: nn.Module, every: int, step: int = 0, accumulate: int = 1):
-        self.layers, self.every, self.step, self.accumulate = watched(net), every, step, accumulate
+    def __init__(self, net: nn.Module, every: int, step: int = 0, divisor: Divisor = lambda step: 1):
+        self.layers, self.every, self.step, self.divisor = watched(net), every, step, divisor
         self._weights = {name: layer.weight for name, layer in self.layers.items() if layer in set(layers(net))}
         # layer → step → row of a summary
         self._rows: dict[str, dict[str, dict[int, Tensor]]] = {
@@ -85,9 +86,8 @@ class LayerStats:
                 self._weight_handles.append(weight.register_hook(hook))
 
     def _on_gradient(self, kind: str, name: str, step: int, gradient: Tensor) -> None:
-        gradient = sample(gradient.detach())
-        gradient = gradient if self.accumulate == 1 else gradient * self.accumulate
-        self._rows[kind][name][step] = gradient_summary(gradient)
+        gradient, divisor = sample(gradient.detach()), self.divisor(step)
+        self._rows[kind][name][step] = gradient_summary(gradient if divisor == 1 else gradient * divisor)
 
     def series(self) -> dict[str, Series]:
         """Return layer → what was recorded since the last call; layers without a record are left out."""

@@ -87,10 +87,11 @@ def evaluated(trainer, module) -> tuple[Tensor, Tensor, Tensor]:
     each_loss = torch.vmap(lambda output, target: loss(output[None], target[None]))
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
-    with trainer.precision_plugin.val_step_context():
-        for x, y in Loader(data.splits.valid, data.eval_batch, **data.conversion):
-            output = module(x.to(module.device)).float().cpu()
-            batches.append((each_loss(output, y.cpu()), loss.probabilities(output), loss.predict(output)))
+    plugin = trainer.precision_plugin
+    for x, y in Loader(data.splits.valid, data.eval_batch, **data.conversion):
+        with plugin.val_step_context():
+            output = module(plugin.convert_input(x.to(module.device))).float().cpu()
+        batches.append((each_loss(output, y.cpu()), loss.probabilities(output), loss.predict(output)))
     for m, mode in modes:
         m.training = mode
     return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from seedbed.errors import ConfigError
 from seedbed.fused.halving import Halving
 from seedbed.fused.stack import Stack
-from seedbed.training.build import Config, Parts, build_callbacks, step_options
+from seedbed.training.build import Config, Parts, build_callbacks
 from seedbed.training.datamodule import DataModule
 
 
@@ -32,14 +32,6 @@ def build_stack(
     if unfit:
         raise Unfit(unfit)
     nets, losses, optimizers, schedules = zip(*members, strict=True)
-    return Stack(
-        nets,
-        groups,
-        losses,
-        type(optimizers[0]),
-        [optimizer.defaults for optimizer in optimizers],
-        schedules,
-        stopper=next(iter(build_callbacks(configs[0])), None),
-        halving=halving,
-        **step_options(configs[0]),
-    )
+    stopper = next(iter(build_callbacks(configs[0])), None)
+    defaults = [optimizer.defaults for optimizer in optimizers]
+    return Stack(nets, groups, losses, type(optimizers[0]), defaults, schedules, stopper, halving)

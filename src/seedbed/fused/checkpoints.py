@@ -11,6 +11,7 @@ import torch
 from seedbed.fused.stack import Stack
 from seedbed.optim.stacked import stacked_kind
 from seedbed.training.checkpoints import Checkpoints, dump, save
+from seedbed.training.loss_record import LossRecord
 
 
 class StackCheckpoints(Checkpoints):
@@ -30,16 +31,19 @@ class StackCheckpoints(Checkpoints):
     def load_state_dict(self, state: dict) -> None:
         self.progress = state["progress"]
 
+    def on_validation_end(self, trainer, module) -> None:
+        """Do nothing: the stack keeps its members' best states."""
+
     def on_train_epoch_end(self, trainer, module) -> None:
         self.progress[trainer.current_epoch] = _without_tensors(dump(trainer))
         self._write_if_due(trainer)
 
     def on_fit_end(self, trainer, module) -> None:
-        self.progress[-1] = _without_tensors(dump(trainer))
+        """Write nothing: the members' checkpoints follow."""
 
 
 def _without_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    kept = ("epoch", "global_step", "pytorch-lightning_version", "loops", "lr_schedulers", "DataModule")
+    kept = ("epoch", "global_step", "steps", "pytorch-lightning_version", "loops", "lr_schedulers", "DataModule")
     return deepcopy({name: checkpoint[name] for name in kept if name in checkpoint})
 
 
@@ -62,44 +66,34 @@ class MemberCheckpoints:
     def write(self, folder: Path, i: int, optimizer: torch.optim.Optimizer) -> None:
         """Write member i's two files; `optimizer` is its solo run's, over any parameters."""
         stack = self.stack
-        # -1 for both epochs means none: of the last, that the member trained to the stack's end
-        last_epoch = int(stack.ended_at[i])
+        stopped = int(stack.ended_at[i]) >= 0
+        last_epoch = int(stack.ended_at[i]) if stopped else len(stack.history) - 1
+        # -1: none
         best_epoch, score = int(stack.best_epoch[i]), float(stack.best_score[i])
         checkpoints = {Checkpoints.__qualname__: {"best_score": score, "best_epoch": best_epoch}}
         folder.mkdir(parents=True, exist_ok=True)
         for name, tensors, epoch in (("best", self.best, best_epoch), ("last", self.final, last_epoch)):
             if name == "best" and best_epoch < 0:
                 continue
-            # best.ckpt is taken at an epoch's end before Lightning counts it, last.ckpt after the run
             progress = self.progress[epoch]
-            if name == "last" and epoch >= 0:
-                progress = _after_epoch(progress)
-            lr = stack.history[epoch]["lr"][i].item() if stack.history else optimizer.defaults["lr"]
-            metrics = {k: v[i].item() for k, v in stack.history[epoch].items()} if stack.history else {}
+            metrics = {k: v[i].item() for k, v in stack.history[epoch].items()}
             # the best epoch may also be the last
-            ended = epoch == last_epoch
-            run = {"metrics": metrics, "diverged": ended and bool(stack.diverged[i]), "over": ended and last_epoch >= 0}
+            over = stopped and epoch == last_epoch
+            run = {"metrics": metrics, "diverged": over and bool(stack.diverged[i]), "over": over}
             save(
                 {
                     **progress,
                     "run": run,
                     "state_dict": {k: v[i].clone() for k, v in tensors.items() if k.startswith("net.")},
                     "callbacks": checkpoints | self._stopper(tensors, i),
-                    "optimizer_states": [_optimizer_state(tensors, i, optimizer, lr, progress["global_step"])],
-                    "trained": torch.zeros(2, dtype=torch.float64),
+                    "optimizer_states": [
+                        _optimizer_state(tensors, i, optimizer, metrics["lr"], progress["global_step"])
+                    ],
+                    "losses": LossRecord().state_dict(),
                     "rng": self.rng,
                 },
                 folder / f"{name}.ckpt",
             )
-
-
-def _after_epoch(progress: dict[str, Any]) -> dict[str, Any]:
-    """Return the progress of a run that ends with this epoch; `progress` was taken before Lightning counted it."""
-    progress = deepcopy(progress)
-    progress["epoch"] += 1
-    for count in progress["loops"]["fit_loop"]["epoch_progress"].values():
-        count["completed"] += 1
-    return progress
 
 
 def _optimizer_state(tensors: dict, i: int, optimizer: torch.optim.Optimizer, lr: float, steps: int) -> dict:

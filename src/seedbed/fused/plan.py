@@ -18,6 +18,7 @@ EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does tha
 STOPS_BY = {"_target_", "monitor", "mode", "patience", "min_delta"}
 TRAINER = {"_target_", "max_epochs", "accelerator", "devices", "strategy", "precision", "gradient_clip_val"}
 TRAINER |= {
+    "loop",
     "threads",
     "accumulate_grad_batches",
     "limit_train_batches",

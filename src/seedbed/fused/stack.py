@@ -18,6 +18,7 @@ from seedbed.optim.stacked import stacked
 from seedbed.optim.stacked_optimizer import StackedOptimizer
 from seedbed.schedules import Schedule
 from seedbed.training.checkpoints import merit
+from seedbed.training.loss_record import LossRecord
 from seedbed.training.supervised import Supervised
 
 
@@ -43,10 +44,10 @@ class Stack(Supervised):
         schedules: Sequence[Schedule],
         stopper: EarlyStopping | None = None,
         halving: Halving | None = None,
-        **step_options: Any,
     ):
         self.members, self.all_groups = len(nets), groups
-        super().__init__(StackedNet(nets, groups), losses[0], None, None, **step_options)
+        super().__init__(StackedNet(nets, groups), losses[0], None, None)
+        self.record = LossRecord((self.members,))
         self.kind, self.defaults, self.losses, self.schedules = kind, defaults, losses, schedules
         self.stopper, self.halving = stopper, halving
         self._hold(torch.arange(self.members))
@@ -56,8 +57,11 @@ class Stack(Supervised):
         self.wall_times: list[float] = []
         # epochs that the members trained, added up
         self.epochs_trained = 0
-        # [M]: the epoch in which a member stopped before the others, or -1; whether it fell behind, or diverged
+        # [M]: the epoch in which a member stopped before the others, or -1, and its steps then; whether it fell behind,
+        # or diverged, and at which step
         self.ended_at = torch.full((self.members,), -1)
+        self.ended_steps = torch.full((self.members,), -1)
+        self.diverged_at = torch.zeros(self.members, dtype=torch.long)
         self.dropped = torch.zeros(self.members, dtype=torch.bool)
         self.diverged: Tensor = torch.zeros(self.members, dtype=torch.bool)
         # [M]: the best value of the metric that `stopper` monitors, and the epochs since
@@ -106,9 +110,11 @@ class Stack(Supervised):
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         """Clip each member by its own norm, as `clip_grad_norm_` clips a run."""
         grads = [p.grad for p in self.net.stacked if p.grad is not None]
+        if not grads or not gradient_clip_val:
+            return
         # the norm [m] over all of a member's parameters, from the norms [m] of each parameter
         norms = torch.stack([g.flatten(1).norm(dim=1) for g in grads]).norm(dim=0)
-        scale = (self.clip / (norms + 1e-6)).clamp(max=1.0)
+        scale = (gradient_clip_val / (norms + 1e-6)).clamp(max=1.0)
         for g in grads:
             g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
 
@@ -136,8 +142,8 @@ class Stack(Supervised):
             # [M]: held until now, not a survivor, and not stopped for another reason
             leave = torch.ones(self.members, dtype=torch.bool).index_fill(0, self.rows[places], False)
             leave &= self.ended_at < 0
-            self.ended_at[leave], self.dropped[leave] = self.current_epoch, True
-            self._keep(self.final, leave)
+            self.dropped |= leave
+            self._end(leave)
         else:
             places, groups = still_running(stopped, groups)
             if 2 * len(places) > len(stopped):
@@ -150,7 +156,8 @@ class Stack(Supervised):
         self.net.hold({name: value[places] for name, value in self.net.stacked_state().items()}, groups)
         self.optimizers().optimizer.take(places)
         self._hold(self.rows[places])
-        self._trained, self._evaluated = self.new_sums(2), self.new_sums(3)
+        self.record.take(places)
+        self._evaluated = self.new_sums(3)
         self._serve_only_groups_left(before)
 
     def _hold(self, rows: Tensor) -> None:
@@ -168,15 +175,27 @@ class Stack(Supervised):
             self.trainer.train_dataloader.sampler.keep(torch.isin(served, left).nonzero()[:, 0].tolist())
 
     def stop_if_diverged(self) -> None:
-        """End the runs of members that diverged or that EarlyStopping ends; stop when all have ended."""
-        running = self.ended_at < 0
-        finite = torch.isfinite(self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0))
-        self.diverged |= running & ~finite
-        ends = running & (~finite | self._stops_early())
-        if ends.any():
-            self.ended_at[ends] = self.current_epoch
-            self._keep(self.final, ends)
-        self.trainer.should_stop |= bool((self.ended_at >= 0).all())
+        """End the runs of members that diverged; stop when all have ended."""
+        step = torch.zeros_like(self.diverged_at).index_copy(0, self.rows, self.record.diverges_at())
+        new = (self.ended_at < 0) & (step > 0)
+        self.diverged |= new
+        self.diverged_at = torch.where(new, step, self.diverged_at)
+        self._end(new)
+
+    def end_epoch(self) -> None:
+        """End the runs of members that diverged, or that EarlyStopping ends; stop when all have ended."""
+        stops_early = self._stops_early()
+        losses = self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0)
+        self.record.mark_diverged(~torch.isfinite(losses[self.rows]))
+        self.stop_if_diverged()
+        self._end((self.ended_at < 0) & stops_early)
+
+    def _end(self, members: Tensor) -> None:
+        """End the runs of the members marked in `members`, bool [M], with the weights they have now."""
+        if members.any():
+            self.ended_at[members], self.ended_steps[members] = self.current_epoch, self.steps
+            self._keep(self.final, members)
+            self.trainer.should_stop |= bool((self.ended_at >= 0).all())
 
     def _stops_early(self) -> Tensor:
         """Apply EarlyStopping's rule to each member: bool [M]."""
@@ -252,7 +271,7 @@ class Stack(Supervised):
 
     # --- the stack's own resume point
 
-    KEPT = ("history", "wall_times", "ended_at", "diverged", "stop_score", "stop_wait")
+    KEPT = ("history", "wall_times", "ended_at", "ended_steps", "diverged", "diverged_at", "stop_score", "stop_wait")
     KEPT += ("best_score", "best_epoch", "best", "final", "dropped", "epochs_trained")
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:

@@ -229,11 +229,12 @@ class FusedSweep:
             ]
             metrics = {
                 "status": "diverged" if stack.diverged[i] else "completed",
+                **({"diverged_at": int(stack.diverged_at[i])} if stack.diverged[i] else {}),
                 **({"stopped": "halving"} if stack.dropped[i] else {}),
                 **{name: curves[-1][2].get(name) for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
                 **{name: values[i] for name, values in tested.items()},
                 "epochs": epochs,
-                "steps": steps[epochs - 1],
+                "steps": max(int(stack.ended_steps[i]), 0) or steps[epochs - 1],
                 "fit_seconds": round(seconds * epochs / int(epochs_of.sum()), 6),  # its share of the stack's
                 "seed": job.config["seed"],
             }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 from statistics import fmean
 from typing import Protocol
@@ -36,13 +36,20 @@ class Search:
     tried: bool
 
 
+@dataclass
+class Stepping:
+    """How the Trainer makes a step: its precision plugin, gradient_clip_val and accumulate_grad_batches."""
+
+    precision: Precision = field(default_factory=Precision)
+    clip: float | None = None
+    accumulate: int = 1
+
+
 class Run(Protocol):
     """The part of an untrained `Supervised` that the finder needs."""
 
     net: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]
-    clip: float | None
-    accumulate: int
 
     def configure_optimizers(self) -> torch.optim.Optimizer: ...
 
@@ -53,19 +60,19 @@ def find(
     start: float = 1e-5,
     end: float = 100.0,
     steps: int = 200,
-    precision: Precision | None = None,
+    stepping: Stepping | None = None,
 ) -> Search:
     """Train a new run with lrs from start to end, until it diverges; suggest an lr, and try it on another new run.
 
     The lr grows by a constant factor each step. A suggestion is good if as many steps with it bring the loss halfway to
-    the ramp's least; else a half, a quarter or an eighth of it is tried. precision: the Trainer's plugin (32-true by
-    default). Raises ValueError if the ramp ends before its third step, or start ≥ end.
+    the ramp's least; else a half, a quarter or an eighth of it is tried. Raises ValueError if the ramp ends before its
+    third step, or start ≥ end.
     """
     if start >= end:
         raise ValueError(f"lr_find.start={start:g}: must be less than lr_find.end={end:g}")
     lrs = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
-    precision = precision or Precision()
-    losses = train(make(), _endless(loader), lrs, "searching", precision)
+    stepping = stepping or Stepping()
+    losses = train(make(), _endless(loader), lrs, "searching", stepping)
     if len(losses) < 3 or not math.isfinite(losses[2]):
         shown = ", ".join(f"{loss:.3g}" for loss in losses)
         raise ValueError(f"the loss is {shown}: it diverges at once, from lr_find.start={start:g} on")
@@ -75,20 +82,20 @@ def find(
     halfway = (smoothed[0] + min(smoothed)) / 2
     suggestion = suggest(lrs, smoothed)
     for lr in (suggestion, suggestion / 2, suggestion / 4, suggestion / 8):
-        tried = train(make(), _endless(loader), [lr] * steps, f"trying {lr:.2g}", precision)
+        tried = train(make(), _endless(loader), [lr] * steps, f"trying {lr:.2g}", stepping)
         if len(tried) == steps and fmean(tried[-steps // 4 :]) < halfway:
             return Search(lrs, losses, smoothed, lr, tried=True)
     return Search(lrs, losses, smoothed, suggestion, tried=False)
 
 
 def train(
-    run: Run, batches: Iterator[tuple[Tensor, Tensor]], lrs: Sequence[float], title: str, precision: Precision
+    run: Run, batches: Iterator[tuple[Tensor, Tensor]], lrs: Sequence[float], title: str, stepping: Stepping
 ) -> list[float]:
     """Make a step at each lr and return the losses; end when one is not finite or the running mean is 4 × its least.
 
-    A step is the Trainer's: of `run.accumulate` batches, clipped, in its precision.
+    A step is the Trainer's: of accumulated batches, clipped, in its precision.
     """
-    run = precision.convert_module(run)
+    run = stepping.precision.convert_module(run)
     optimizer, params = run.configure_optimizers(), list(run.net.train().parameters())
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ValueError("model: no single optimiser trains it, so there is no learning rate to find")
@@ -97,12 +104,10 @@ def train(
     for lr in tqdm(lrs, title, unit="step", delay=2, leave=False):
         for group in optimizer.param_groups:
             group["lr"] = lr
-        with precision.train_step_context():
-            accumulated = islice(batches, run.accumulate)
-            losses.append(fmean(_add_gradient(run, precision.convert_input(batch)) for batch in accumulated))
-            if run.clip:
-                nn.utils.clip_grad_norm_(params, run.clip)
-            optimizer.step()
+        losses.append(fmean(_add_gradient(run, batch, stepping) for batch in islice(batches, stepping.accumulate)))
+        if stepping.clip:
+            nn.utils.clip_grad_norm_(params, stepping.clip)
+        optimizer.step()
         optimizer.zero_grad()
         running = LAG * running + (1 - LAG) * losses[-1]
         mean = running / (1 - LAG ** len(losses))
@@ -112,11 +117,12 @@ def train(
     return losses
 
 
-def _add_gradient(run: Run, batch: tuple[Tensor, Tensor]) -> float:
+def _add_gradient(run: Run, batch: tuple[Tensor, Tensor], stepping: Stepping) -> float:
     """Add a batch's share of a step's gradient, and return its loss."""
-    x, y = batch
-    loss = run.loss(run.net(x), y)
-    (loss / run.accumulate).backward()
+    x, y = stepping.precision.convert_input(batch)
+    with stepping.precision.train_step_context():
+        loss = run.loss(run.net(x), y)
+    (loss / stepping.accumulate).backward()
     return loss.item()
 
 

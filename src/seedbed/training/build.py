@@ -34,12 +34,14 @@ from seedbed.optim.driven import check_driven
 from seedbed.optim.groups import grouped
 from seedbed.schedules import Schedule
 from seedbed.training.datamodule import DataModule
+from seedbed.training.fast_loop import FastLoop
 from seedbed.training.supervised import Supervised
 
 # Lightning's own lines repeat what a run prints anyway
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", message=".*dataloader_iter.*")
+# a batch that a callback skips
+warnings.filterwarnings("ignore", message=".*training_step. returned .None.*")
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
 
@@ -48,8 +50,8 @@ if not torch.cuda.is_available():
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 Config = Mapping[str, Any]
-# keys of `trainer` that are not passed to Lightning's Trainer
-NOT_LIGHTNINGS = ("gradient_clip_val", "accumulate_grad_batches", "threads")
+# keys of `trainer` that are not arguments of Lightning's Trainer
+OWN_KEYS = ("loop", "threads")
 # files whose lines call a part; the last one wraps Lightning's Trainer
 CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)
 
@@ -141,7 +143,7 @@ class Parts:
             with _mistakes_of_the_user("optim: "):
                 optim(names)
         with _mistakes_of_the_user("module: "):
-            return self._make(config["module"], partial=True)(net, loss, optim, schedule, **step_options(config))
+            return self._make(config["module"], partial=True)(net, loss, optim, schedule)
 
     def _optim(self, config: Config) -> Callable[..., torch.optim.Optimizer]:
         return self._make({k: v for k, v in config["optim"].items() if k != "groups"}, partial=True)
@@ -158,12 +160,6 @@ class Parts:
                 empty = [nn.Parameter(torch.empty(0)) for _ in range(params)]
                 self._made[key] = self._optim(config)(empty)
         return self._made[key]
-
-
-def step_options(config: Config) -> dict[str, Any]:
-    """Return the arguments that the Trainer leaves to a module with manual optimisation."""
-    trainer = config["trainer"]
-    return {"clip": trainer["gradient_clip_val"], "accumulate": trainer["accumulate_grad_batches"]}
 
 
 def build_callbacks(config: Config) -> list[pl.Callback]:
@@ -189,18 +185,20 @@ def _save_dir(maker: functools.partial, folder: Path) -> dict[str, str]:
 
 
 def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], folder: Path | None = None) -> pl.Trainer:
-    """Build a Trainer that prints and writes nothing besides what `logger` and `callbacks` do.
+    """Build a Trainer that prints and writes nothing besides what `logger` and `callbacks` do, unless told to.
 
     folder: the run's, for what callbacks write.
     """
+    options = {key: value for key, value in config["trainer"].items() if key not in OWN_KEYS}
+    logger = logger if options.pop("logger", True) else False
+    if options.get("enable_checkpointing") is False:
+        callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.Checkpoint)]
+    if options.get("enable_progress_bar") is False:
+        callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.ProgressBar)]
+    quiet = {"enable_model_summary": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    quiet["default_root_dir"] = folder
     with _mistakes_of_the_user("trainer: "):
-        return instantiate(
-            {k: v for k, v in config["trainer"].items() if k not in NOT_LIGHTNINGS},
-            _convert_="all",
-            logger=logger,
-            callbacks=callbacks,
-            default_root_dir=folder,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=1,
-        )
+        trainer = instantiate(quiet | options, _convert_="all", logger=logger, callbacks=callbacks)
+    if (loop := config["trainer"].get("loop", "auto")) != "plain":
+        trainer.fit_loop.epoch_loop = FastLoop(trainer, options, required=loop == "fast")
+    return trainer

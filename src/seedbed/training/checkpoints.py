@@ -23,14 +23,16 @@ class Checkpoints(Checkpoint):
     folder's best.ckpt.
     """
 
-    per_slice = True  # see Supervised
+    per_call = True  # see FastLoop
 
     def __init__(self, folder: str | Path, every: float = 5.0):
         self.folder, self.every = Path(folder), every
         # the checkpoint to write as best.ckpt
         self.best: dict | None = None
         self.best_score, self.best_epoch = -float("inf"), -1
-        self._written = time.monotonic()
+        self._written, self._has_written = time.monotonic(), False
+        # whether the checkpoint of a run that stopped inside an epoch has been written
+        self._stopped_inside = False
 
     def state_dict(self) -> dict:
         return {"best_score": self.best_score, "best_epoch": self.best_epoch}
@@ -61,38 +63,82 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer, module, *batch) -> None:
         # not after an epoch's last batch: from there Lightning would resume without that epoch's validation
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._stopped_inside = False
+            return
+        # Lightning ends an epoch in which training stops: only a checkpoint of this moment resumes inside it
+        self._stopped_inside = trainer.should_stop or module.steps == trainer.max_steps
+        if self._stopped_inside:
+            self._write(trainer)
+        # several processes have gradients of their own between the batches of one step
+        elif trainer.world_size == 1 or not module.record.window:
             self._write_if_due(trainer)
 
+    def on_validation_end(self, trainer, module) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        # at an epoch's end, `on_train_epoch_end` follows with that epoch's train/loss
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._keep_best(trainer)
+            if trainer.should_stop and not self._stopped_inside:
+                self._stopped_inside = True
+                self._write(trainer)
+
     def on_train_epoch_end(self, trainer, module) -> None:
+        self._keep_best(trainer)
+        last = (
+            trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs or module.steps == trainer.max_steps
+        )
+        if not last:
+            self._write_if_due(trainer)
+        # written now, because in `on_train_end` averaged weights may replace the raw ones
+        elif not self._stopped_inside:
+            self._write(trainer)
+
+    def on_fit_end(self, trainer, module) -> None:
+        if not self._has_written:
+            # without training the initial state is the best, too
+            if not (self.folder / "best.ckpt").exists():
+                self.best = deepcopy(dump(trainer))
+            self._write(trainer)
+        self._write_best(trainer)
+
+    def _keep_best(self, trainer) -> None:
         score = merit(trainer.callback_metrics)
         if score is not None and score > self.best_score:
             self.best_score, self.best_epoch = float(score), trainer.current_epoch
             if trainer.is_global_zero:
                 self.best = deepcopy(dump(trainer))
-        self._write_if_due(trainer)
-
-    def on_fit_end(self, trainer, module) -> None:
-        # without an epoch of training the initial state is the best
-        if trainer.max_epochs == 0 and not (self.folder / "best.ckpt").exists():
-            self.best = deepcopy(dump(trainer))
-        self._write(trainer)
 
     def _write_if_due(self, trainer) -> None:
         if time.monotonic() - self._written > self.every:
             self._write(trainer)
 
     def _write(self, trainer) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
             # events up to here must be on disk: a run that resumes from this checkpoint does not log them again
             for logger in trainer.loggers:
                 getattr(logger.experiment, "flush", logger.save)()
-            if self.best is not None:
-                save(self.best, self.folder / "best.ckpt")
-                self.best = None
+            self._write_best(trainer)
             # written after best.ckpt, because it contains the best score
-            save(dump(trainer), self.folder / "last.ckpt")
-        self._written = time.monotonic()
+            save(_without_empty_epoch(dump(trainer)), self.folder / "last.ckpt")
+        self._written, self._has_written = time.monotonic(), True
+
+    def _write_best(self, trainer) -> None:
+        if self.best is not None and not trainer.fast_dev_run:
+            save(self.best, self.folder / "best.ckpt")
+        self.best = None
+
+
+def _without_empty_epoch(checkpoint: dict) -> dict:
+    """Take back an epoch that a callback stopped before its first batch: Lightning counts it as trained."""
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+    ended = epochs["current"]["processed"] == epochs["current"]["completed"] + 1
+    if ended and not batches["current"]["ready"]:
+        for count in epochs.values():
+            count.update({name: value - 1 for name, value in count.items()})
+    return checkpoint
 
 
 def merit(metrics: Mapping[str, Any]) -> Any:

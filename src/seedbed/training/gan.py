@@ -9,7 +9,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from seedbed.errors import ConfigError
-from seedbed.optim.driven import restore
+from seedbed.training.loss_record import LossRecord
 from seedbed.training.supervised import Supervised
 
 FAKE, REAL = 0, 1  # the critic's classes
@@ -24,17 +24,23 @@ class GAN(Supervised):
     val/loss the Fréchet distance between the pixels of the validation pictures and of as many generated ones.
     """
 
-    def __init__(self, net: nn.Module, *parts: Any, **step_options: Any):
-        super().__init__(net, *parts, **step_options)
+    def __init__(self, net: nn.Module, *parts: Any):
+        super().__init__(net, *parts)
         pairs = [m for m in net.modules() if hasattr(m, "generator")]
         if not pairs:
             raise ValueError("a GAN needs a generator beside its critic: model=gan")
-        if self.accumulate > 1:
-            raise ValueError(f"a GAN steps after each batch: accumulate_grad_batches={self.accumulate} is not for it")
         self.generator, self.latent = pairs[0].generator, pairs[0].latent
-        # of this epoch: sums of the critic's and the generator's losses, samples
-        self._trained = self.new_sums(3)
+        # the critic's loss and the generator's
+        self.record = LossRecord((2,))
         self._validation_pictures: list[Tensor] = []
+
+    def setup(self, stage: str) -> None:
+        if self.trainer.world_size > 1:
+            raise ConfigError("a GAN trains on one device: trainer.devices=1")
+        if (accumulate := self.trainer.accumulate_grad_batches) > 1:
+            raise ConfigError(f"trainer.accumulate_grad_batches={accumulate}: a GAN steps after each batch")
+        # not before: Lightning refuses gradient_clip_val beside it, and does not know that `training_step` obeys it
+        self.automatic_optimization = False
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         generators = {id(p) for p in self.generator.parameters()}
@@ -43,37 +49,31 @@ class GAN(Supervised):
 
     # --- training
 
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        if self.trainer.world_size > 1:
-            raise ConfigError("a GAN trains on one device: trainer.devices=1")
-
-    def on_train_start(self) -> None:
-        for optimizer in self.trainer.optimizers:
-            restore(optimizer)
-        self.total_steps = self.trainer.estimated_stepping_batches
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:  # type: ignore[override]
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
         # real pictures [B, C, H, W]
         real, _ = batch
         critic, generator = self.optimizers()
         for optimizer in (critic, generator):
-            self.set_rates(optimizer.optimizer, self._progress())
-        fake = self.generate(torch.randn(len(real), self.latent, device=self.device))
-        # the critic's turn: detached, its loss does not reach the generator
-        critic_loss = (self._loss_as(real, REAL) + self._loss_as(fake.detach(), FAKE)) / 2
-        self._descend(critic, critic_loss)
-        # the generator's turn: the critic passes the gradient on and gets none itself
-        self.toggle_optimizer(generator)
-        generator_loss = self._loss_as(fake, REAL)
-        self._descend(generator, generator_loss)
-        self.untoggle_optimizer(generator)
+            self.set_rates(optimizer, self.steps / self.total_steps)
+        if not self._skips:
+            fake = self.generate(torch.randn(len(real), self.latent, device=self.device))
+            # the critic's turn: detached, its loss does not reach the generator
+            critic_loss = (self._loss_as(real, REAL) + self._loss_as(fake.detach(), FAKE)) / 2
+            self._descend(critic, critic_loss)
+        if not self._skips:
+            # the generator's turn: the critic passes the gradient on and gets none itself
+            self.toggle_optimizer(generator)
+            generator_loss = self._loss_as(fake, REAL)
+            self._descend(generator, generator_loss)
+            self.untoggle_optimizer(generator)
+        made, self._skips = not self._skips, False
+        if made:
+            self.record.add(torch.stack([critic_loss, generator_loss]).detach(), len(real))
+            self.end_step()
         # Lightning counts a step for each optimiser; a run's step is both
-        self._count(batches=1, steps=1, counted=2)
-        self._trained += torch.tensor([critic_loss.item() * len(real), generator_loss.item() * len(real), len(real)])
-
-    def _progress(self) -> float:
-        return self.trainer.global_step / self.total_steps
+        count = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        count.increment_by(self.steps - count.total.completed)
+        return critic_loss if made else None
 
     def generate(self, z: Tensor) -> Tensor:
         """Return pictures as the critic sees them, [B, C, H, W], from noise [B, latent]."""
@@ -83,7 +83,7 @@ class GAN(Supervised):
         """Convert pixels of 0–1 as the data's are."""
         conversion = self.trainer.datamodule.conversion
         divisor, shift = (v.to(pixels.device) if isinstance(v, Tensor) else v for v in conversion.values())
-        return 255 * pixels / divisor - shift
+        return (255 * pixels / divisor - shift).to(pixels.dtype)
 
     def _loss_as(self, x: Tensor, kind: int) -> Tensor:
         """Return the critic's loss on x with `kind` (FAKE or REAL) as the target of all."""
@@ -91,15 +91,15 @@ class GAN(Supervised):
 
     def _descend(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
         self.manual_backward(loss)
-        if self.clip:
-            self.configure_gradient_clipping(optimizer)
+        trainer = self.trainer
+        self.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
+        # without gradients, where a callback skips the batch, the optimiser changes nothing
         optimizer.step()
         optimizer.zero_grad()
 
     def training_metrics(self) -> dict[str, Tensor | float]:
-        critic, generator, samples = self._trained
-        self._trained = self.new_sums(3)
-        losses = {"train/loss": critic / samples, "train/generator_loss": generator / samples}
+        means = self.record.means()
+        losses = {} if means is None else {"train/loss": means[0], "train/generator_loss": means[1]}
         return {**losses, "lr": self.learning_rate()}
 
     def learning_rate(self) -> float:
@@ -112,7 +112,7 @@ class GAN(Supervised):
 
     def evaluation_metrics(self) -> dict[str, Tensor | float]:
         real, self._validation_pictures = torch.cat(self._validation_pictures), []
-        fake = self.generate(noise(len(real), self.latent).to(self.device))
+        fake = self.generate(noise(len(real), self.latent).to(real))
         return {"loss": frechet_distance(real, fake)}
 
 

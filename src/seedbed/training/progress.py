@@ -16,7 +16,7 @@ class RunProgress(ProgressBar):
     """
 
     enabled = True
-    per_slice = True  # see Supervised
+    per_call = True  # see FastLoop
 
     def __init__(self, title: str = "training"):
         super().__init__()

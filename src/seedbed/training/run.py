@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
@@ -62,8 +63,9 @@ def fit(
     for callback in trainer.callbacks:
         if isinstance(callback, StopOnSignal):
             callback.check()
-    # no epoch was left to train
-    if "val/loss" not in module.metrics:
+    # the metrics are those of the last weights, which averaging replaces at the end
+    averaged = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)
+    if module.validated_at != module.steps or averaged:
         trainer.validate(module, data, verbose=False)
     if data.splits.test is not None:
         trainer.test(module, data, verbose=False)
@@ -73,11 +75,12 @@ def fit(
             logger.close()
     return {
         "status": "diverged" if module.diverged else "completed",
+        **({"diverged_at": module.diverged_at} if module.diverged else {}),
         # the accuracy stays null where there are no classes
         **{"val/loss": None, "val/accuracy": None},
         **module.metrics,
         "epochs": trainer.current_epoch,
-        "steps": trainer.global_step,
+        "steps": module.steps,
         "fit_seconds": round(seconds, 3),
     }
 

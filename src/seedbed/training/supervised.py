@@ -1,89 +1,77 @@
-"""The LightningModule of a run: a network, a loss, an optimiser and a schedule, trained several steps a call."""
+"""The LightningModule of a run: a network, a loss, an optimiser and a schedule."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from seedbed.losses import Loss
 from seedbed.optim.driven import drive, restore
 from seedbed.schedules import Schedule
+from seedbed.training.loss_record import LossRecord
 from seedbed.training.memory import keep_freed_memory
-
-# seconds of steps in one training_step
-SLICE = 0.1
-BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
-STEP_HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
-
-
-class SkipBatch(Exception):
-    """A callback raises it in `on_before_backward` or `on_after_backward` to make no step with this batch.
-
-    The gradient is dropped, with what had been accumulated before it. The loss still counts in train/loss. Of several
-    processes all must raise it.
-    """
+from seedbed.training.old_checkpoints import upgrade
 
 
 class Supervised(pl.LightningModule):
     """Trains `net` on (x, y) batches; logs train/loss, lr, val/loss, val/accuracy (and test/…) once an epoch.
 
-    optim: parameters → torch.optim.Optimizer. schedule: drives its numbers and the dropout. clip: largest norm of a
-    step's gradient. accumulate: number of batches whose mean gradient makes a step. Losses are means over all samples
-    of the epoch, whatever the batches; accuracy is exact, and left out where the targets are numbers.
+    optim: parameters → torch.optim.Optimizer. schedule: drives its numbers and the dropout. Losses are means over all
+    samples of the epoch, whatever the batches; accuracy is exact, and left out where the targets are numbers. Several
+    processes (DDP) step with the mean gradient over all their samples, however few of the last batch one has; a loss
+    that is no mean (rmse) is averaged over the processes.
 
-    `training_step` takes Lightning's iterator and makes as many steps as fit into SLICE, so Lightning's own cost
-    (0.4 ms a call) is paid ten times a second and not every step. A callback that looks at batches gets one step a
-    call, unless it says `per_slice = True`. Several processes (DDP) also make one step a call, with the mean gradient
-    over all their samples, however few of the last batch one has; a loss that is no mean (rmse) is averaged over the
-    processes.
+    Lightning's own loop runs it, or `FastLoop`, which gives the same bits. A callback may call `skip_batch()` and
+    `skip_epoch()`.
 
     A module that trains otherwise derives from this class and overrides the hooks that differ (`Stack` and `GAN` do):
 
-    - `batch_losses(x, y)` returns the scalar to differentiate and the detached loss to record
+    - `batch_losses(x, y)` returns the scalar to differentiate and the detached losses to record
     - `set_rates(optimizer, progress)` sets what the schedule drives for the next step; progress goes from 0 to 1
     - `configure_gradient_clipping(optimizer, …)` clips the gradients of a step (Lightning's hook)
     - `learning_rate()` returns the lr of the last step, for the epoch's metrics
     - `training_metrics()` returns the epoch's metrics by name and starts new sums
     - `evaluate_batch(batch)` adds a batch of the validation or test set to the sums
     - `evaluation_metrics()` returns the metrics of all evaluated batches and starts new sums
-    - `new_sums(count)` returns zeros in the shape of `count` sums of recorded losses
+    - `new_sums(count)` returns zeros in the shape of `count` sums of evaluated losses
     - `log_metrics(metrics)` keeps final values in `metrics` and sends them to callbacks and loggers
-    - `stop_if_diverged()` ends the run at the end of an epoch whose loss is not finite
+    - `stop_if_diverged()` ends a run whose loss is not finite, after every tenth step
+    - `end_epoch()` does so at the end of an epoch, when the validation loss is known too
     """
 
     def __init__(
-        self,
-        net: nn.Module,
-        loss: Loss,
-        optim: Callable[..., torch.optim.Optimizer],
-        schedule: Schedule,
-        clip: float | None = None,
-        accumulate: int = 1,
+        self, net: nn.Module, loss: Loss, optim: Callable[..., torch.optim.Optimizer], schedule: Schedule | None
     ):
         super().__init__()
-        self.automatic_optimization = False
         self.net, self.loss, self.optim, self.schedule = net, loss, optim, schedule
-        self.clip, self.accumulate = clip, accumulate
         # the values logged last, exact: Lightning's copies are float32
         self.metrics: dict[str, float] = {}
-        self.diverged = False
+        # whether a loss was not finite, and of which step first
+        self.diverged, self.diverged_at = False, 0
         # optimiser steps of the whole run, known when training begins
         self.total_steps = 0
-        # of this epoch: sum of losses, samples
-        self._trained = self.new_sums(2)
+        # `steps` of the weights that were validated last
+        self.validated_at = -1
+        self.record = LossRecord()
         # sum of losses, correct predictions (nan: no classes), samples
         self._evaluated = self.new_sums(3)
+        # whether a callback wants no step with this batch
+        self._skips = False
+        # gradients of a checkpoint that was written between two batches of one step
+        self._restored_gradients: list[Tensor | None] = []
 
     def new_sums(self, count: int) -> Tensor:
         """float64 zeros [count]."""
         return torch.zeros(count, dtype=torch.float64)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the run so far."""
+        return self.record.steps
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         params = list(self.net.parameters())
@@ -98,80 +86,74 @@ class Supervised(pl.LightningModule):
         keep_freed_memory()
 
     def on_train_start(self) -> None:
-        trainer, optimizer = self.trainer, self.optimizers()
-        restore(optimizer.optimizer)
+        trainer = self.trainer
+        for optimizer in trainer.optimizers:
+            restore(optimizer)
         self.total_steps = trainer.estimated_stepping_batches
-        if self.accumulate > 1 and trainer.max_epochs > 0:
-            self.total_steps = min(
-                self.total_steps, math.ceil(trainer.num_training_batches / self.accumulate) * trainer.max_epochs
-            )
-        # several processes have to agree on the steps of a call
-        single = trainer.world_size > 1 or self._overridden(BATCH_HOOKS, but_per_slice=True)
-        self._slice = 0.0 if single else SLICE
-        # Lightning's wrappers of backward and step cost 27 µs a step: used where somebody needs them
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        if scaled and self.clip:
-            raise MisconfigurationException("gradient_clip_val: not with 16-mixed, take bf16-mixed")
-        if scaled or trainer.world_size > 1 or self._overridden(STEP_HOOKS):
-            self._backward, self._step = self.manual_backward, optimizer.step
+        # looked up here and not in every step
+        self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
+        self._several = trainer.world_size > 1
+        for p, gradient in zip(self.parameters(), self._restored_gradients, strict=False):
+            p.grad = gradient if gradient is None else gradient.to(p.device)
+        self._restored_gradients = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        # x [B, …], y [B]; of a stack of G groups x [G, B, …], y [G, B]
+        x, y = batch
+        if self._several:
+            loss = self._share_of_step(x, y)
+        elif self._skips:
+            return None
         else:
-            self._backward, self._step = Tensor.backward, optimizer.optimizer.step
-
-    def _overridden(self, hooks: tuple[str, ...], but_per_slice: bool = False) -> bool:
-        callbacks = [c for c in self.trainer.callbacks if not (but_per_slice and getattr(c, "per_slice", False))]
-        return any(is_overridden(hook, c, pl.Callback) for hook in hooks for c in callbacks)
-
-    def training_step(self, dataloader_iter) -> None:
-        trainer, shared = self.trainer, self.trainer.world_size > 1
-        loop = trainer.fit_loop.epoch_loop
-        optimizer, params = self.optimizers().optimizer, list(self.net.parameters())
-        first, steps, losses, sizes = loop.global_step, 0, [], []
-        deadline = time.perf_counter() + self._slice
-        for (x, y), _, _ in dataloader_iter:
-            self.set_rates(optimizer, (first + steps) / self.total_steps)
-            # x [B, …], y [B]; of a stack of G groups x [G, B, …], y [G, B]
-            sizes.append(y.shape[-1])
-            # a process without a sample of the last batch takes part in DDP's averaging, with a batch of no weight
-            if not sizes[-1]:
-                x, y = x.new_zeros(2, *x.shape[1:]), y.new_zeros(2)
             loss, recorded = self.batch_losses(x, y)
-            losses.append(recorded)
-            # DDP averages over processes: weighted by their samples, it is the mean over all samples
-            if shared:
-                loss = loss * (sizes[-1] / trainer.train_dataloader.per_rank)
-            try:
-                self._backward(loss if self.accumulate == 1 else loss / self.accumulate)
-                if len(losses) % self.accumulate and not dataloader_iter.done:
-                    continue
-                if self.clip:
-                    self.configure_gradient_clipping(optimizer)
-                self._step()
-                steps += 1
-            except SkipBatch:
-                # the gradient is dropped below, as it is after a step
-                pass
-            for p in params:
-                p.grad = None
-            # mixed precision caches casts of the weights, which the step has changed
-            torch.clear_autocast_cache()
-            if time.perf_counter() > deadline or first + steps == loop.max_steps:
-                break
-        rows = torch.tensor(sizes, dtype=torch.float64)
-        # losses of the call's S batches: [S] or, of a stack, [S, M]
-        each = torch.stack(losses).cpu().double()
-        weighted = each * rows.view(-1, *[1] * (each.dim() - 1))
-        # at each call and not once an epoch: a checkpoint holds the sums of the first process only
-        if shared:
-            weighted, rows = self._summed(torch.stack([weighted, rows]))
-        # added in the order of the steps: the sum's last bit must not depend on where a slice ended
-        self._trained[0] = torch.cat([self._trained[:1], weighted]).cumsum(0)[-1]
-        self._trained[1] += rows.sum()
-        self._count(len(losses), steps, loop.global_step - first)
+            self.record.add(recorded, y.shape[-1])
+        # Lightning divides by the number of batches that accumulate; an epoch's last step may have fewer
+        window = self.window(batch_idx)
+        return loss if window == self._accumulate else loss * (self._accumulate / window)
+
+    def window(self, batch_idx: int) -> int:
+        """Return how many batches make a step together with this one, the batch_idx-th of its epoch."""
+        accumulate = self._accumulate
+        return accumulate if accumulate == 1 else min(accumulate, self._batches - batch_idx // accumulate * accumulate)
+
+    def _share_of_step(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return this process's loss, weighted so that DDP's mean over processes is the mean over all samples."""
+        samples = len(y)
+        # a process without a sample of the last batch takes part in the averaging, with a batch of no weight
+        if not samples:
+            x, y = x.new_zeros(2, *x.shape[1:]), y.new_zeros(2)
+        loss, recorded = self.batch_losses(x, y)
+        # summed now, since a checkpoint holds the record of the first process only
+        sums = torch.tensor([recorded.item() * samples, samples], dtype=torch.float64)
+        total, all_samples = self._summed(sums)
+        self.record.add(total / all_samples, int(all_samples))
+        return loss * (samples / self.trainer.train_dataloader.per_rank)
 
     def batch_losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the scalar to differentiate and the detached loss to record."""
+        """Return the scalar to differentiate and the detached losses to record."""
         loss = self.loss(self.net(x), y)
         return loss, loss.detach()
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure) -> None:
+        self.set_rates(optimizer, self.steps / self.total_steps)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if not self._skips:
+            self.end_step()
+            return
+        self._skips = False
+        self.record.window.clear()
+        # Lightning counts a step when this returns
+        self.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.increment_by(-1)
+
+    def on_before_optimizer_step(self, optimizer) -> None:
+        # without gradients the optimiser changes nothing
+        if self._skips:
+            optimizer.zero_grad()
+
+    def end_step(self) -> None:
+        """Count an optimiser step, after it."""
+        if self.record.end_step():
+            self.stop_if_diverged()
 
     def set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
         drive(optimizer, self.schedule, progress, self.net)
@@ -179,28 +161,41 @@ class Supervised(pl.LightningModule):
     def learning_rate(self) -> float:
         return self.optimizers().param_groups[0]["lr"]
 
-    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], self.clip)
+    def skip_batch(self) -> None:
+        """Make no step with this batch, nor with those that were to make the step with it.
 
-    def _count(self, batches: int, steps: int, counted: int) -> None:
-        """Correct Lightning's counts by a call's batches and optimiser steps."""
-        loop = self.trainer.fit_loop.epoch_loop
-        loop.batch_progress.increment_by(batches - 1)
-        loop._batches_that_stepped += steps - 1
-        loop.manual_optimization.optim_step_progress.increment_by(steps - counted)
+        To be called in a callback's hooks from `on_train_batch_start` to `on_before_optimizer_step`; of several
+        processes, in all. The losses are not counted in train/loss.
+        """
+        self._skips = True
+
+    def skip_epoch(self) -> None:
+        """Skip this batch and the rest of the epoch; called as `skip_batch` is.
+
+        As where a module returns -1 from `on_train_batch_start`, the epoch ends without validation.
+        """
+        self._skips = True
+        self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch = True
 
     def on_train_epoch_end(self) -> None:
+        self._skips = False
         self.log_metrics(self.training_metrics())
-        self.stop_if_diverged()
+        self.end_epoch()
 
     def training_metrics(self) -> dict[str, Tensor | float]:
-        loss, samples = self._trained
-        self._trained = self.new_sums(2)
-        return {"train/loss": loss / samples, "lr": self.learning_rate()}
+        loss = self.record.means()
+        return {"lr": self.learning_rate()} if loss is None else {"train/loss": loss, "lr": self.learning_rate()}
 
     def stop_if_diverged(self) -> None:
-        self.diverged = not math.isfinite(self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0))
+        steps = self.record.diverges_at()
+        self.diverged = bool(steps.any())
+        self.diverged_at = int(steps[steps > 0].min()) if self.diverged else 0
         self.trainer.should_stop |= self.diverged
+
+    def end_epoch(self) -> None:
+        losses = (self.metrics.get(name, 0.0) for name in ("train/loss", "val/loss"))
+        self.record.mark_diverged(not math.isfinite(sum(losses)))
+        self.stop_if_diverged()
 
     def log_metrics(self, metrics: dict[str, Tensor | float]) -> None:
         """Do what `self.log_dict` does with values that need no averaging, without its 2 ms."""
@@ -233,29 +228,44 @@ class Supervised(pl.LightningModule):
         self._evaluated = self.new_sums(3)
         return {"loss": loss / samples, **({} if correct.isnan().any() else {"accuracy": correct / samples})}
 
-    def validation_step(self, batch, batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluate_batch(batch)
 
     def on_validation_epoch_end(self) -> None:
-        self.log_metrics({f"val/{name}": value for name, value in self.evaluation_metrics().items()})
+        metrics = {f"val/{name}": value for name, value in self.evaluation_metrics().items()}
+        if not self.trainer.sanity_checking:
+            self.log_metrics(metrics)
+            self.validated_at = self.steps
 
-    def test_step(self, batch, batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluate_batch(batch)
 
     def on_test_epoch_end(self) -> None:
         self.log_metrics({f"test/{name}": value for name, value in self.evaluation_metrics().items()})
 
-    # --- checkpoints: what resuming in the middle of an epoch needs besides Lightning's own state
+    # --- checkpoints: what resuming inside an epoch needs besides Lightning's own state
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["trained"] = self._trained
+        checkpoint["steps"], checkpoint["losses"] = self.steps, self.record.state_dict()
+        # between two batches of one step
+        if self.record.window or self._skips:
+            checkpoint["window"] = {"gradients": [p.grad for p in self.parameters()], "skips": self._skips}
         # dropout draws from it
         checkpoint["rng"] = torch.get_rng_state()
         if self.device.type == "cuda":
             checkpoint["rng_cuda"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self._trained = checkpoint["trained"].cpu()
+        upgrade(checkpoint)
+        steps = self.record.steps = checkpoint["steps"]
+        self.record.load_state_dict(checkpoint["losses"])
+        window = checkpoint.get("window", {"gradients": [], "skips": False})
+        self._restored_gradients, self._skips = window["gradients"], window["skips"]
+        # Lightning counts steps in one of two places and restores both after this
+        progress = checkpoint["loops"]["fit_loop"]
+        automatic = progress["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
+        for count in (automatic, progress["epoch_loop.manual_optimization.optim_step_progress"]):
+            count["total"] |= {"ready": steps, "completed": steps}
         torch.set_rng_state(checkpoint["rng"].cpu())
         if "rng_cuda" in checkpoint and torch.cuda.is_available():
             torch.cuda.set_rng_state(checkpoint["rng_cuda"].cpu())
