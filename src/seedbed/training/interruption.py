@@ -21,13 +21,13 @@ class StopOnSignal(pl.Callback):
         """folder: the run's, for the line that says how to go on."""
         self.folder = folder
         self.number: int | None = None
+        self._before: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take the place of Lightning's handlers, which it removes itself when the fit is over.
 
-        Lightning ends at once on SIGINT, in the middle of a step, and takes no notice of SIGTERM.
+        Lightning ends at once on SIGINT, in the middle of a step, and with exit code 0 on SIGTERM.
         """
-        self._before: dict[int, Any] = {}
         if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
             return
 
