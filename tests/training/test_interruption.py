@@ -16,7 +16,7 @@ WORDS = ["data.batch_size=16", "trainer.max_epochs=6", "trainer.accelerator=cpu"
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "train.py"), *WORDS, *words]
+    command = [sys.executable, str(ROOT / "train.py"), *words, *WORDS]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -34,7 +34,8 @@ def weights(folder: Path) -> dict:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_run_stops_with_a_checkpoint_and_goes_on_to_the_same_weights(tmp_path, number):
-    assert start(tmp_path, "hydra.run.dir=whole").wait(300) == 0
+    whole = start(tmp_path, "hydra.run.dir=whole")
+    assert whole.wait(300) == 0, whole.stderr.read()
     run = start(tmp_path, "hydra.run.dir=half")
     wait_for("half/events.out.tfevents.*", tmp_path, run)
     run.send_signal(number)
@@ -50,7 +51,8 @@ def test_run_stops_with_a_checkpoint_and_goes_on_to_the_same_weights(tmp_path, n
 @pytest.mark.parametrize("launcher", ["basic", "fused", "processes"])
 def test_sweep_stops_and_goes_on_to_the_same_summary(tmp_path, launcher):
     words = ["-m", f"hydra/launcher={launcher}", "seed=0,1"]
-    assert start(tmp_path, *words, "hydra.sweep.dir=whole").wait(300) == 0
+    whole = start(tmp_path, *words, "hydra.sweep.dir=whole")
+    assert whole.wait(300) == 0, whole.stderr.read()
     sweep = start(tmp_path, *words, "hydra.sweep.dir=half")
     wait_for(".stacks" if launcher == "never" else "half/*0*", tmp_path, sweep)
     time.sleep(2.0)

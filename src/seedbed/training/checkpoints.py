@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from seedbed.training.interruption import was_interrupted
+
 
 class Checkpoints(Checkpoint):
     """Keeps `last.ckpt` (where to resume) and `best.ckpt` (highest `merit`, the earlier of equals) in `folder`.
@@ -41,7 +43,8 @@ class Checkpoints(Checkpoint):
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
 
     def on_save_checkpoint(self, trainer, module, checkpoint) -> None:
-        state = {"metrics": module.metrics, "diverged": module.diverged, "over": trainer.should_stop}
+        over = trainer.should_stop and not was_interrupted(trainer)
+        state = {"metrics": module.metrics, "diverged": module.diverged, "over": over}
         checkpoint["run"] = deepcopy(state)
 
     def on_load_checkpoint(self, trainer, module, checkpoint) -> None:

@@ -17,6 +17,8 @@ from seedbed.errors import Interrupted
 class StopOnSignal(pl.Callback):
     """Stops training after the batch in which SIGINT or SIGTERM comes; `Checkpoints` then writes last.ckpt."""
 
+    per_call = True  # see FastLoop
+
     def __init__(self, folder: Path):
         """folder: the run's, for the line that says how to go on."""
         self.folder = folder
@@ -35,9 +37,12 @@ class StopOnSignal(pl.Callback):
             if self.number is not None:
                 os._exit(128 + number)
             self.number = number
-            trainer.should_stop = True
 
         self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *batch: Any) -> None:
+        # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
+        trainer.should_stop |= self.number is not None
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for number, handler in self._before.items():
@@ -49,3 +54,8 @@ class StopOnSignal(pl.Callback):
             again = f"hydra.run.dir={self.folder} ckpt_path={self.folder / 'checkpoints' / 'last.ckpt'}"
             name = signal.Signals(self.number).name
             raise Interrupted(self.number, f"stopped by {name}; go on with the same command and {again}")
+
+
+def was_interrupted(trainer: pl.Trainer) -> bool:
+    """Return whether a signal is why training stops."""
+    return any(isinstance(callback, StopOnSignal) and callback.number for callback in trainer.callbacks)
