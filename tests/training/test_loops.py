@@ -52,19 +52,37 @@ def test_fast_loop_gives_the_bits_of_lightnings(fit, words):
     assert plain.trainer.global_step == fast.trainer.global_step == fast.module.steps > 0
 
 
-@pytest.mark.parametrize("extra", [[], [CLIP, ACCUMULATE, "optim=adam", "optim.lr=0.01"]], ids=" ".join)
-def test_stack_gives_the_same_bits_in_both(composed, tmp_path, extra):
-    stacks = []
-    for loop in ("plain", "fast"):
-        words = [*SHORT, *extra, f"trainer.loop={loop}", "schedule=one_cycle"]
+@pytest.fixture
+def stack(composed, tmp_path):
+    """stack("optim.lr=1", …) → the trained stack of seeds 0 and 1."""
+
+    def train(*words: str):
         configs = [composed(*words, f"seed={seed}")[0] for seed in (0, 1)]
         data = build_data(configs[0])
         data.seed = [0, 1]
         stack = build_stack(Parts(), configs, 2, data)
         build_trainer(configs[0], False, [StackCheckpoints(tmp_path), RunProgress()]).fit(stack, data)
-        stacks.append(stack)
+        return stack
+
+    return train
+
+
+@pytest.mark.parametrize("extra", [[], [CLIP, ACCUMULATE, "optim=adam", "optim.lr=0.01"]], ids=" ".join)
+def test_stack_gives_the_same_bits_in_both(stack, extra):
+    stacks = [stack(*SHORT, *extra, f"trainer.loop={loop}", "schedule=one_cycle") for loop in ("plain", "fast")]
     assert_same_bits(*(stack.final for stack in stacks))
     assert all(map(torch.equal, *(stack.history[-1].values() for stack in stacks)))
+
+
+def test_last_step_of_an_epoch_has_as_many_batches_as_are_left(fit, stack):
+    """Of 49 batches, 98 that are to accumulate are as 49."""
+    words = ["trainer.max_epochs=1", "optim.lr=1"]
+    half, whole = (f"trainer.accumulate_grad_batches={n}" for n in (49, 98))
+    for loop in ("plain", "fast"):
+        a, b = (fit(*words, accumulate, f"trainer.loop={loop}") for accumulate in (half, whole))
+        assert a.metrics["steps"] == b.metrics["steps"] == 1
+        assert_same_bits(state(a.module), state(b.module))
+    assert_same_bits(stack(*words, half).final, stack(*words, whole).final)
 
 
 @pytest.mark.parametrize("loops", [("plain", "fast"), ("fast", "plain")], ids=" → ".join)
