@@ -1,8 +1,13 @@
 """A run that stopped inside an epoch goes on inside it, whatever stopped it, and ends with the bits of a whole run."""
 
+import signal
+
 import lightning.pytorch as pl
 import pytest
 import torch
+
+from seedbed.errors import Interrupted
+from seedbed.training.interruption import StopOnSignal
 
 WORDS = ["trainer.max_epochs=4", "optim=adam", "model.dropout=0.2"]
 EPOCH = 49
@@ -64,6 +69,22 @@ def test_run_goes_on_inside_the_batches_of_a_step(fit, tmp_path):
     for loop in ("plain", "fast"):
         resumed = fit(*words, f"ckpt_path={tmp_path}/checkpoints/last.ckpt", f"trainer.loop={loop}")
         assert_ends_alike(fit(*words), resumed)
+
+
+def test_run_stopped_by_a_signal_goes_on_in_its_own_folder(fit, tmp_path):
+    class Signal(pl.Callback):
+        def on_train_start(self, trainer, module):
+            def after_forward(*args):
+                if module.steps == 60 and module.net.training:
+                    signal.raise_signal(signal.SIGTERM)
+
+            module.net.register_forward_hook(after_forward)
+
+    with pytest.raises(Interrupted):
+        fit(*WORDS, folder=tmp_path, callbacks=[StopOnSignal(tmp_path), Signal()])
+    last = tmp_path / "checkpoints/last.ckpt"
+    assert 60 < torch.load(last, weights_only=True)["steps"] < 4 * EPOCH
+    assert_ends_alike(fit(*WORDS), fit(*WORDS, f"ckpt_path={last}", folder=tmp_path))
 
 
 def test_run_stopped_by_max_time_goes_on(fit, tmp_path):
