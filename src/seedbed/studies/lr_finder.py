@@ -105,7 +105,7 @@ def train(
     losses: list[float] = []
     running, least = 0.0, math.inf
     for lr in tqdm(lrs, title, unit="step", delay=2, leave=False):
-        drive(optimizer, Schedule({"lr": lambda progress, given, lr=lr: lr}), 0.0, run.net)
+        drive(optimizer, Schedule({"lr": lambda progress, given, lr=lr: lr}), 0.0)
         losses.append(fmean(_add_gradient(run, batch, stepping) for batch in islice(batches, stepping.accumulate)))
         if stepping.clip:
             nn.utils.clip_grad_norm_(params, stepping.clip)
