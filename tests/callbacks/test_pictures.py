@@ -216,8 +216,8 @@ def test_schedule_shows_what_the_steps_get():
     figure = schedule(one_cycle(), 200, lr=0.5, momentum=0.95)
     (lr,), (momentum,) = (ax.lines for ax in figure.axes)
     assert list(lr.get_xdata()) == list(range(200))
-    np.testing.assert_allclose(lr.get_ydata(), [0.5 * one_cycle().lr(i / 200) for i in range(200)])
-    np.testing.assert_allclose(momentum.get_ydata(), [0.95 * one_cycle().momentum(i / 200) for i in range(200)])
+    np.testing.assert_allclose(lr.get_ydata(), [0.5 * one_cycle()(i / 200) for i in range(200)])
+    np.testing.assert_allclose(momentum.get_ydata(), [0.95 * one_cycle()(i / 200, "momentum") for i in range(200)])
     assert len(schedule(constant(), 10**6, lr=0.5, momentum=0.9).axes) == 1
 
 

@@ -10,7 +10,7 @@ from seedbed.errors import ConfigError
 from seedbed.losses import MnistLoss
 from seedbed.models.mlp import mlp
 from seedbed.optim.basic import BasicOptim
-from seedbed.optim.driven import check_driven, drive, restore
+from seedbed.optim.driven import check_driven, drive, drive_dropout, restore
 from seedbed.optim.groups import grouped
 from seedbed.schedules import cosine, linear, one_cycle, values
 
@@ -34,8 +34,8 @@ def test_numbers_are_driven_from_those_given_and_nothing_else_changes(name):
     optimizer = OPTIMISERS[name]
     before = dict(optimizer.param_groups[0])
     for progress in (0.2, 0.7):
-        drive(optimizer, one_cycle(), progress, NET)
-        drive(optimizer, linear(1.0, 0.0, drives="weight_decay"), progress, NET)
+        drive(optimizer, one_cycle(), progress)
+        drive(optimizer, linear(1.0, 0.0, drives="weight_decay"), progress)
     expected = before | {"lr": 0.1 * one_cycle()(0.7)}
     if "betas" in before:
         expected["betas"] = (one_cycle()(0.7, "momentum", 0.9), 0.99)
@@ -49,11 +49,10 @@ def test_numbers_are_driven_from_those_given_and_nothing_else_changes(name):
 
 
 def test_dropout_is_driven_from_the_models():
-    optimizer, relative = OPTIMISERS["basic"], linear(1.0, 0.5, drives="dropout")
     for progress in (0.5, 1.0, 0.5):
-        drive(optimizer, relative, progress, NET)
+        drive_dropout(NET, linear(1.0, 0.5, drives="dropout"), progress)
     assert [m.p for m in NET if isinstance(m, nn.Dropout)] == [0.4 * 0.75]
-    drive(optimizer, values(dropout=[0.0, 0.2]), 1.0, NET)
+    drive_dropout(NET, values(dropout=[0.0, 0.2]), 1.0)
     assert [m.p for m in NET if isinstance(m, nn.Dropout)] == [0.2]
 
 
@@ -74,7 +73,7 @@ def test_group_keeps_its_ratio_to_the_others():
     names = {p: name for name, p in NET.named_parameters()}
     groups = [{"params": "*bias", "lr": 0.01, "weight_decay": 0.0}, {"params": "1.weight", "lr_scale": 3}]
     optimizer = grouped(names, lambda params: torch.optim.AdamW(params, lr=0.1, weight_decay=0.2), groups, names)
-    drive(optimizer, values(lr=[0.5, 1.0], weight_decay=[0.0, 0.4]), 1.0, NET)
+    drive(optimizer, values(lr=[0.5, 1.0], weight_decay=[0.0, 0.4]), 1.0)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1.0, 0.1, 3.0])
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.4, 0.0, 0.4]
     restore(optimizer)
@@ -131,8 +130,15 @@ def test_run_with_values_is_the_plain_loop(fit):
     assert run.trainer.optimizers[0].param_groups[1]["weight_decay"] == 0
 
 
-def test_run_drives_decay_and_dropout_as_the_plain_loop(fit):
-    words = ["optim=momentum", "optim.weight_decay=0.01", "model.dropout=0.5", "trainer.max_epochs=1"]
+@pytest.mark.parametrize("loop", ["plain", "fast"])
+def test_run_drives_decay_and_dropout_as_the_plain_loop(fit, loop):
+    words = [
+        f"trainer.loop={loop}",
+        "optim=momentum",
+        "optim.weight_decay=0.01",
+        "model.dropout=0.5",
+        "trainer.max_epochs=1",
+    ]
     part = "{{_target_:seedbed.schedules.linear,start:1,end:{},drives:{}}}"
     phases = f"[{part.format(0.5, 'dropout')},{part.format(3, 'weight_decay')}]"
     run = fit(*words, "schedule=combined", "schedule.fractions=[0.5,0.5]", f"schedule.phases={phases}")

@@ -24,16 +24,12 @@ def check_driven(schedule: Schedule, optimizer: torch.optim.Optimizer, net: nn.M
             raise ValueError(f"it drives {number}, and {type(optimizer).__name__} has none")
 
 
-def drive(optimizer: torch.optim.Optimizer, schedule: Schedule, progress: float, net: nn.Module) -> None:
-    """Set what the schedule drives, from the numbers that the optimiser and the network were made with.
+def drive(optimizer: torch.optim.Optimizer, schedule: Schedule, progress: float) -> None:
+    """Set the numbers of an optimiser that the schedule drives, from those that it was made with.
 
     A group of parameters with a number of its own (see `groups.py`) keeps its ratio to the number of the others.
     """
     for number in schedule.curves:
-        if number == "dropout":
-            for layer in _dropouts(net):
-                layer.p = schedule(progress, number, vars(layer).setdefault("given_p", layer.p))
-            continue
         given = number_of(optimizer.defaults, number)
         if given is None:
             continue
@@ -44,6 +40,12 @@ def drive(optimizer: torch.optim.Optimizer, schedule: Schedule, progress: float,
                 set_number(group, number, value)
             else:
                 set_number(group, number, value * (mine / given) if given else schedule(progress, number, mine))
+
+
+def drive_dropout(net: nn.Module, schedule: Schedule, progress: float) -> None:
+    """Set the network's dropout by the schedule, from the one that it was made with."""
+    for layer in _dropouts(net):
+        layer.p = schedule(progress, "dropout", vars(layer).setdefault("given_p", layer.p))
 
 
 def restore(optimizer: torch.optim.Optimizer) -> None:

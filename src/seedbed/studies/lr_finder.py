@@ -19,6 +19,9 @@ from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from seedbed.optim.driven import drive
+from seedbed.schedules import Schedule
+
 WIDTH = 0.12  # decades: standard deviation of the Gaussian that smooths the losses
 LAG = 0.9  # of the running mean that says whether the loss diverges
 DIVERGED = 4.0  # × the least running mean
@@ -102,8 +105,7 @@ def train(
     losses: list[float] = []
     running, least = 0.0, math.inf
     for lr in tqdm(lrs, title, unit="step", delay=2, leave=False):
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        drive(optimizer, Schedule({"lr": lambda progress, given, lr=lr: lr}), 0.0)
         losses.append(fmean(_add_gradient(run, batch, stepping) for batch in islice(batches, stepping.accumulate)))
         if stepping.clip:
             nn.utils.clip_grad_norm_(params, stepping.clip)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.losses import Loss
-from seedbed.optim.driven import drive, restore
+from seedbed.optim.driven import drive, drive_dropout, restore
 from seedbed.schedules import Schedule
 from seedbed.training.loss_record import LossRecord
 from seedbed.training.memory import keep_freed_memory
@@ -93,6 +93,7 @@ class Supervised(pl.LightningModule):
         # looked up here and not in every step
         self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
         self._several = trainer.world_size > 1
+        self._drives_dropout = self.schedule is not None and "dropout" in self.schedule.curves
         for p, gradient in zip(self.parameters(), self._restored_gradients, strict=False):
             p.grad = gradient if gradient is None else gradient.to(p.device)
         self._restored_gradients = []
@@ -100,6 +101,8 @@ class Supervised(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
         # x [B, …], y [B]; of a stack of G groups x [G, B, …], y [G, B]
         x, y = batch
+        if self._drives_dropout:
+            drive_dropout(self.net, self.schedule, self.steps / self.total_steps)
         if self._several:
             loss = self._share_of_step(x, y)
         elif self._skips:
@@ -156,7 +159,7 @@ class Supervised(pl.LightningModule):
             self.stop_if_diverged()
 
     def set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
-        drive(optimizer, self.schedule, progress, self.net)
+        drive(optimizer, self.schedule, progress)
 
     def learning_rate(self) -> float:
         return self.optimizers().param_groups[0]["lr"]
