@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -43,7 +44,9 @@ def evaluate(expression: str, x: Tensor) -> Tensor:
     Raises ValueError, in words that name the part of the formula which is not allowed.
     """
     try:
-        return _value(ast.parse(expression.strip(), mode="eval").body, x).expand_as(x)
+        with warnings.catch_warnings(action="ignore"):  # Python's, of 2(x) or 1if
+            tree = ast.parse(expression.strip(), mode="eval")
+        return _value(tree.body, x).expand_as(x)
     except SyntaxError as error:
         raise ValueError(f"no formula of x ({error.msg})") from error
     except (RecursionError, MemoryError, OverflowError) as error:
