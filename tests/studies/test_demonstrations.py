@@ -35,7 +35,7 @@ def test_pixels_are_those_of_the_book(lab, tmp_path):
     published = "0 0 0 0 0 0 / 0 0 0 0 0 29 / 0 0 0 48 166 224 / 0 93 244 249 253 187 / 0 107 253 253 230 48"
     published += " / 0 3 20 20 15 0"
     found = pixels(lab, 1, ["data=mnist_sample"])
-    corner = [[row[x] for x in range(4, 10)] for row in found.details[4:10]]
+    corner = [[row[str(x)] for x in range(4, 10)] for row in found.details[4:10]]
     assert corner == [[int(n) for n in row.split()] for row in published.split("/")]
     table = written(found, tmp_path)
     assert [table[0]["row"], table[0]["9"], table[0]["12"]] == ["5", "29", "254"] and len(table) == 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS, smaller_is_better
 from seedbed.pictures.log_axis import plain_numbers
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # panel → metric → (label, style)
-PANELS = {
+PANELS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "loss": {
         TRAIN_LOSS: ("training", {"color": "tab:blue"}),
         VAL_LOSS: ("validation", {"color": "tab:orange", "marker": "o", "markersize": 3}),

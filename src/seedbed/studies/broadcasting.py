@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from timeit import Timer
 
 import torch
@@ -57,7 +58,7 @@ def broadcasting(lab, images: int, outputs: int, overrides: Sequence[str]) -> Fi
     for name, (function, code) in WAYS.items():
         arguments = (x.tolist(), w.tolist()) if function is pure_python else (x, w)
         difference = (torch.as_tensor(function(*arguments)).double() - exact).abs().max().item()
-        count, total = Timer(lambda f=function, a=arguments: f(*a)).autorange()
+        count, total = Timer(partial(function, *arguments)).autorange()
         seconds[name] = total / count
         rows.append([name, code, f"{1e3 * seconds[name]:.4g}", difference])
     torch.set_num_threads(threads)

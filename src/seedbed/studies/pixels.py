@@ -32,7 +32,7 @@ def pixels(lab, image: int, overrides: Sequence[str]) -> Findings:
         ["row", *map(str, range(columns.start, columns.stop))],
         [[y, *values[y, columns].tolist()] for y in range(rows.start, rows.stop)],
         {"pixels": _picture(values, f"Training image {image}, labelled {name}")},
-        details=[{"row": y, **dict(enumerate(row))} for y, row in enumerate(values.tolist())],
+        details=[{"row": y} | {str(x): value for x, value in enumerate(row)} for y, row in enumerate(values.tolist())],
     )
 
 
