@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "fused": (*PARTS, "allowed_values", "startup", "sweeps", "training"),
     "task": ("allowed_values", "startup", "sweeps", "training"),
     "report": ("sweeps",),
-    "trained": (*PARTS, "pictures", "training"),
+    "trained": (*PARTS, "startup", "pictures", "training"),
     "api": ("allowed_values", "startup", "training", "sweeps", "task"),
     "studies": (*PARTS, "allowed_values", "startup", "pictures", "training", "callbacks", "sweeps", "api"),
     "__init__": ("api",),

@@ -117,10 +117,12 @@ def test_training_gives_the_bits_of_a_run_without(fit):
 def test_evaluation_agrees_with_the_runs_own(fit, mnist_root, data, loss):
     run = fit(f"data={data}", f"loss={loss}", "trainer.max_epochs=1", "+trainer.limit_train_batches=20")
     target = run.data.splits.valid[1]
-    losses, probabilities, predicted = evaluated(run.trainer, run.module)
+    answers = evaluated(run.trainer, run.module)
+    probabilities, predicted = answers.probabilities, answers.predicted
+    assert answers.loss == run.metrics["val/loss"]
     assert (predicted == target).double().mean().item() == run.metrics["val/accuracy"]
     if loss != "rmse":  # whose mean over a batch is no mean of its samples'
-        assert losses.double().mean().item() == pytest.approx(run.metrics["val/loss"], rel=1e-5)
+        assert answers.losses.double().mean().item() == pytest.approx(run.metrics["val/loss"], rel=1e-5)
     assert probabilities.shape == (len(target), run.data.num_classes)
     assert probabilities.min() >= 0 and probabilities.max() <= 1
     said = probabilities.gather(1, predicted[:, None])[:, 0]

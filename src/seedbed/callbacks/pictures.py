@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
@@ -18,6 +17,7 @@ from seedbed.pictures.digits import class_means, samples, worst_mistakes
 from seedbed.pictures.publish import publish
 from seedbed.pictures.schedule import schedule
 from seedbed.pictures.weights import first_weights
+from seedbed.training.evaluation import Answers, answer
 from seedbed.training.gan import GAN
 
 
@@ -61,10 +61,9 @@ class Pictures(Callback):
             publish(trainer, "schedule", figure)
         splits = trainer.datamodule.splits
         if splits.classes:
-            images, target = splits.valid[0], splits.valid[1].cpu()
-            losses, probabilities, predicted = evaluated(trainer, module)
-            mistakes = worst_mistakes(images, target, losses, probabilities, predicted, splits.classes)
-            publish(trainer, "confusion", confusion(target, predicted, splits.classes))
+            a = evaluated(trainer, module)
+            mistakes = worst_mistakes(splits.valid[0], a.target, a.losses, a.probabilities, a.predicted, splits.classes)
+            publish(trainer, "confusion", confusion(a.target, a.predicted, splits.classes))
             publish(trainer, "worst_mistakes", mistakes)
 
     def _draw_weights(self, trainer, module) -> None:
@@ -80,18 +79,18 @@ class Pictures(Callback):
                 publish(trainer, "curves", figure)
 
 
-@torch.no_grad()
-def evaluated(trainer, module) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (losses [N], probabilities [N, C], predictions [N]) of the validation set, in its order, on the CPU."""
-    data, loss, batches = trainer.datamodule, module.loss, []
-    each_loss = torch.vmap(lambda output, target: loss(output[None], target[None]))
+def evaluated(trainer, module) -> Answers:
+    """Return the answers to the validation set, in its order."""
+    data = trainer.datamodule
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     plugin = trainer.precision_plugin
-    for x, y in Loader(data.splits.valid, data.eval_batch, **data.conversion):
+
+    def ask(x: Tensor) -> Tensor:
         with plugin.val_step_context():
-            output = module(plugin.convert_input(x.to(module.device))).float().cpu()
-        batches.append((each_loss(output, y.cpu()), loss.probabilities(output), loss.predict(output)))
+            return module(plugin.convert_input(x.to(module.device)))
+
+    answers = answer(ask, module.loss, Loader(data.splits.valid, data.eval_batch, **data.conversion))
     for m, mode in modes:
         m.training = mode
-    return tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+    return answers

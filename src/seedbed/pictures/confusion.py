@@ -22,7 +22,13 @@ def count_pairs(target: Tensor, predicted: Tensor, num_classes: int) -> np.ndarr
     return pairs.bincount(minlength=num_classes**2).view(num_classes, num_classes).numpy()
 
 
-def confusion(target: Tensor, predicted: Tensor, classes: Sequence[str]) -> Figure:
+def confusion(
+    target: Tensor,
+    predicted: Tensor,
+    classes: Sequence[str],
+    weights: str = "last weights",
+    pictures: str = "validation pictures",
+) -> Figure:
     """Draw the counts, mistakes in red and right answers in green, and the accuracy of each class."""
     from matplotlib.figure import Figure
 
@@ -49,6 +55,6 @@ def confusion(target: Tensor, predicted: Tensor, classes: Sequence[str]) -> Figu
     ax.set_yticks(range(c), names)
     ax.set(xlabel="predicted", ylabel="true (share of it that is right)")
     rate = 100 * wrong / max(len(target), 1)
-    title = f"Last weights on {len(target)} validation pictures:\n{wrong} wrong ({rate:.2f} %)"
+    title = f"{weights.capitalize()} on {len(target)} {pictures}:\n{wrong} wrong ({rate:.2f} %)"
     ax.set_title(title, fontsize=11)
     return figure

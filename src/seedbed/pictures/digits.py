@@ -81,13 +81,20 @@ def class_means(images: Tensor, target: Tensor, classes: Sequence[str]) -> Figur
 
 
 def worst_mistakes(
-    images: Tensor, target: Tensor, losses: Tensor, probabilities: Tensor, predicted: Tensor, classes: Sequence[str]
+    images: Tensor,
+    target: Tensor,
+    losses: Tensor,
+    probabilities: Tensor,
+    predicted: Tensor,
+    classes: Sequence[str],
+    weights: str = "last weights",
+    pictures: str = "validation pictures",
 ) -> Figure:
     """Draw the wrong predictions with the greatest losses; probabilities [N, C]."""
     wrong = (target != predicted).nonzero()[:, 0]
     if not len(wrong):
         caption = f"{classes[target[0]]}, predicted so"
-        return grid(as_images(images[:1]), [caption], "No mistakes on the validation set", 1)
+        return grid(as_images(images[:1]), [caption], f"No mistakes on {len(target)} {pictures}", 1)
     order = wrong[losses[wrong].argsort(descending=True, stable=True)][:MISTAKES]
     captions = []
     between = ", " if max(map(len, classes)) < 4 else "\n"
@@ -95,6 +102,6 @@ def worst_mistakes(
         prediction = int(predicted[i])
         names = f"true {classes[target[i]]}{between}pred. {classes[prediction]}"
         captions.append(f"{names}\np = {probabilities[i, prediction]:.4f}\nloss {losses[i]:.3f}")
-    title = f"Worst {len(order)} of {len(wrong)} mistakes of the last weights on the validation set"
+    title = f"Worst {len(order)} of {len(wrong)} mistakes of the {weights} on {len(target)} {pictures}"
     title += "\n(p: the probability of the predicted class)"
     return grid(as_images(images[order.to(images.device)]), captions, title, min(len(order), 8))

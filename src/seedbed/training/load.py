@@ -82,6 +82,12 @@ class Loaded:
             raise ConfigError(f"{self.folder}: {self.name} tells no classes apart")
         return self.facts.classes
 
+    def require_pictures(self) -> None:
+        """Raise ConfigError for a network whose inputs are no grey or RGB pictures or that tells no classes apart."""
+        self.require_classes()
+        if len(self.facts.shape) != 3 or self.facts.shape[0] not in (1, 3):
+            raise ConfigError(f"{self.folder}: {self.name} takes no pictures, but {list(self.facts.shape)} numbers")
+
     def convert(self, pixels: Tensor) -> Tensor:
         """Convert pixels 0–255 [N, C, H, W] to what the network sees."""
         return pixels.float() / self.facts.divisor - self.facts.shift
@@ -202,9 +208,9 @@ def _facts(content: dict[str, Any], config: dict[str, Any], checkpoint: Path) ->
     with one_line(f"{checkpoint}: the data's shape, classes or scale: "):
         classes = kept["classes"] and [str(name) for name in kept["classes"]]
         facts = Facts(tuple(map(int, kept["shape"])), classes, kept["divisor"], kept["shift"])
-        if min(facts.shape) < 1:
-            raise ValueError(f"{facts.shape} is no shape")
-        torch.empty(1, *facts.shape, device="meta").sub(facts.shift).div(facts.divisor)
+        scales = [torch.as_tensor(scale).shape for scale in (facts.divisor, facts.shift)]
+        if min(facts.shape) < 1 or torch.broadcast_shapes(facts.shape, *scales) != facts.shape:
+            raise ValueError(f"{facts.shape} is no shape of theirs")
         return facts
 
 
