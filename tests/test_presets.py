@@ -1,27 +1,20 @@
 """Any choice works beside any preset: a preset's numbers count beside its own choices, else those parts' defaults hold."""
 
 import json
-import logging
 from functools import cache
-from importlib.util import find_spec
 
 import hydra
-import pytest
 import yaml
 from omegaconf import OmegaConf
 from pairwise import CONF, all_pairs, choices, covering_rows, noise_files
 
 from seedbed.allowed_values import check
 from seedbed.config_values import leaves
-from seedbed.presets import is_sweep, left_out
 from seedbed.startup.command import hydra_with
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers
 
 GROUPS = ("data", "model", "loss", "init", "optim", "schedule", "callbacks", "logger")
 NAMES = {group: choices(group) for group in ("experiment", *GROUPS)}
-if find_spec("optuna") is None:
-    NAMES["experiment"] = [name for name in NAMES["experiment"] if not name.startswith("search")]
-SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1"]
 
 
 def compose(*words):
@@ -40,7 +33,7 @@ def numbers(preset, part, choice):
 
 def test_every_preset_builds_beside_every_choice(mnist_root, tmp_path):
     files, data = noise_files(tmp_path), cache(lambda node: build_data({"data": json.loads(node)}))
-    wanted = [pair for pair in all_pairs(NAMES, True) if pair[0][0] == "experiment"]
+    wanted = [pair for pair in all_pairs(NAMES, valid=True) if pair[0][0] == "experiment"]
     with hydra_with(CONF):
         defaults = cache(lambda part, choice: compose(f"{part}={choice}", *files.get(choice, []))[0][part])
         for row in covering_rows(NAMES, wanted):
