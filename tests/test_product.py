@@ -5,84 +5,27 @@ rows; the tests take rows in which every valid pair of choices occurs.
 """
 
 import itertools
-import random
 from functools import cache
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pairwise import all_pairs, choices, covering_rows, is_valid, noise_files, pairs
 
 from seedbed.allowed_values import check
 from seedbed.errors import ConfigError
 from seedbed.training.build import Parts, build_data
 
-ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("data", "model", "loss", "init", "optim", "schedule")
-NAMES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in GROUPS}
+NAMES = {group: choices(group) for group in GROUPS}
 # two networks with an optimiser each: tests/training/test_gan.py
 NAMES["model"].remove("gan")
-
-# data without classes, the models and losses for it, the models for any data, and those for init=fixup
-NUMBERS = {"roller_coaster", "function"}
-OF_NUMBERS = {"model": {"quadratic", "rectified_lines"}, "loss": {"mse", "rmse", "l1"}}
-ANY_SHAPE = {"linear", "linear_scratch", "mlp"}
-RESIDUAL = {"fixup_resnet18"}
-
-
-def is_valid(row):
-    """Whether a row, or some of its choices (group → name), must train; every other one must be refused."""
-    data, model, loss, init = (row.get(group) for group in ("data", "model", "loss", "init"))
-    if data and model and model not in ANY_SHAPE and (data in NUMBERS) != (model in OF_NUMBERS["model"]):
-        return False
-    if data in NUMBERS and loss and loss not in OF_NUMBERS["loss"]:
-        return False
-    if model in OF_NUMBERS["model"] and loss and loss not in OF_NUMBERS["loss"]:
-        return False
-    is_residual = data not in NUMBERS and (not model or model in RESIDUAL)
-    return init != "fixup" or is_residual
-
-
-def pairs(row):
-    return set(itertools.combinations(row.items(), 2))
-
-
-def all_pairs(valid):
-    found = (((a, x), (b, y)) for a, b in itertools.combinations(GROUPS, 2) for x in NAMES[a] for y in NAMES[b])
-    return [pair for pair in found if is_valid(dict(pair)) == valid]
-
-
-def covering_rows(seed=0, tries=40):
-    """Rows in which every valid pair occurs: each begins with a missing pair and is filled to add most others."""
-    rng, missing, rows = random.Random(seed), dict.fromkeys(all_pairs(True)), []
-    while missing:
-        begun = dict(next(iter(missing)))
-        found = ({g: begun.get(g) or rng.choice(NAMES[g]) for g in GROUPS} for _ in range(100 * tries))
-        candidates = list(itertools.islice(filter(is_valid, found), tries))
-        best = max(candidates, key=lambda row: len(pairs(row) & missing.keys()))
-        for pair in pairs(best):
-            missing.pop(pair, None)
-        rows.append(best)
-    return rows
+VALID, REFUSED = (all_pairs(NAMES, valid) for valid in (True, False))
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, mnist_root):
     """data choice → overrides that name its files: MNIST's own, and noise in place of the other sets."""
-    rng, root = np.random.default_rng(0), tmp_path_factory.mktemp("noise")
-    for split, name, k in itertools.product(("train", "valid"), "abc", range(8)):
-        (root / "pictures" / split / name).mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(rng.integers(0, 256, (28, 28, 3), np.uint8))
-        picture.save(root / "pictures" / split / name / f"{k}.png")
-    # 10,000 of the training file validate
-    for split, count in (("train", 10_016), ("t10k", 16)):
-        for kind, shape in (("images-idx3", (count, 28, 28)), ("labels-idx1", (count,))):
-            content = rng.integers(0, 10, shape, np.uint8).tobytes()
-            header = b"\0\0\x08" + bytes([len(shape)]) + np.array(shape, ">u4").tobytes()
-            (root / f"{split}-{kind}-ubyte").write_bytes(header + content)
-    idx = {name: [f"data.root={root}"] for name in ("fashion_mnist", "kmnist")}
-    return idx | {"image_folder": [f"data.root={root}/pictures"]}
+    return noise_files(tmp_path_factory.mktemp("noise"))
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +54,13 @@ def loaded(configured):
 
 def test_rows_hold_every_valid_pair_and_every_choice():
     assert {"mnist_sample", "mnist"} <= set(NAMES["data"]) and {"mlp", "resnet18"} <= set(NAMES["model"])
-    rows = covering_rows()
-    assert set().union(*map(pairs, rows)) == set(all_pairs(True)) and all(map(is_valid, rows))
+    rows = covering_rows(NAMES, VALID)
+    assert set().union(*map(pairs, rows)) == set(VALID) and all(map(is_valid, rows))
     assert all({name for row in rows for name in [row[group]]} == set(NAMES[group]) for group in GROUPS)
 
 
 def test_every_pair_of_choices_trains_two_steps(configured, loaded):
-    for row in covering_rows():
+    for row in covering_rows(NAMES, VALID):
         config, data = configured(row), loaded(row["data"])
         check(config)
         try:
@@ -145,7 +88,7 @@ def two_steps(module, data):
 
 
 def test_some_rows_train_as_whole_runs(fit, files):
-    for row in covering_rows()[::25]:
+    for row in covering_rows(NAMES, VALID)[::25]:
         words = [f"{group}={name}" for group, name in row.items()] + files.get(row["data"], [])
         limits = [f"+trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test")]
         run = fit(*words, "data.batch_size=8", "trainer.max_epochs=1", *limits)
@@ -154,7 +97,7 @@ def test_some_rows_train_as_whole_runs(fit, files):
 
 
 def test_pairs_that_do_not_work_are_refused_in_one_line(configured, loaded):
-    for pair in all_pairs(False):
+    for pair in REFUSED:
         row = dict(pair)
         # mse is the loss that images and numbers share: the other two choices are at fault
         if "loss" not in row and "init" not in row:
