@@ -51,7 +51,11 @@ class Browser:
 
     def settle(self) -> None:
         """Wait until the page has drawn twice."""
-        self.call("POST", "/execute/async", {"script": "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))", "args": []})
+        self.call(
+            "POST",
+            "/execute/async",
+            {"script": "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))", "args": []},
+        )
 
     def stroke(self, selector: str, points: list[tuple[float, float]], kind: str = "mouse") -> None:
         """Draw a stroke over an element: points in 0–1 of its width and height."""
