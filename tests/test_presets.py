@@ -1,4 +1,4 @@
-"""Any choice works beside any preset: a preset's numbers count beside its own choices, else those parts' defaults hold."""
+"""Any choice works beside any preset; a preset's numbers count beside its own choices only."""
 
 import json
 from functools import cache

@@ -98,7 +98,8 @@ def _is_part(module: str, name: str) -> bool:
             return (
                 not module.startswith("seedbed.data") or ast.unparse(getattr(node, "returns", None) or node) == "Splits"
             )
-        own = isinstance(node, ast.ImportFrom) and (node.level or node.module.split(".")[0] == module.split(".")[0])
-        if own and not module.startswith("seedbed.") and name in (alias.asname or alias.name for alias in node.names):
-            return True
+        if isinstance(node, ast.ImportFrom) and not module.startswith("seedbed."):
+            own = node.level or node.module.split(".")[0] == module.split(".")[0]
+            if own and name in (alias.asname or alias.name for alias in node.names):
+                return True
     return False

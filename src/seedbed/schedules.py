@@ -103,5 +103,5 @@ def one_cycle(
     Source: Smith & Topin, Super-Convergence (2018); fastai's fit_one_cycle.
     """
     fractions = [pct_start, 1 - pct_start]
-    multipliers = {"lr": [1 / div, 1.0, 1 / div_final], "momentum": [1.0, momentum_low, 1.0]}
-    return values(fractions, absolute=False, **multipliers)
+    lr, momentum = [1 / div, 1.0, 1 / div_final], [1.0, momentum_low, 1.0]
+    return values(fractions, absolute=False, lr=lr, momentum=momentum)

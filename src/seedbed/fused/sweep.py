@@ -229,7 +229,7 @@ class FusedSweep:
             ]
             metrics = {
                 "status": "diverged" if stack.diverged[i] else "completed",
-                **({"diverged_at": int(stack.diverged_at[i])} if stack.diverged[i] else {}),
+                **({"diverged_at": int(stack.diverged_at[i])} if stack.diverged[i] else {}),  # type: ignore[index]
                 **({"stopped": "halving"} if stack.dropped[i] else {}),
                 **{name: curves[-1][2].get(name) for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
                 **{name: values[i] for name, values in tested.items()},

@@ -195,7 +195,7 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], fold
         callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.Checkpoint)]
     if options.get("enable_progress_bar") is False:
         callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.ProgressBar)]
-    quiet = {"enable_model_summary": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    quiet: dict[str, Any] = {"enable_model_summary": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     quiet["default_root_dir"] = folder
     with _mistakes_of_the_user("trainer: "):
         trainer = instantiate(quiet | options, _convert_="all", logger=logger, callbacks=callbacks)
