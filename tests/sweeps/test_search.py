@@ -138,6 +138,14 @@ def test_manifest_holds_where_a_result_has_changed(search, tmp_path):
     assert [f"{key}={value}" for key, value in best(tmp_path / "sweep")["best_params"].items()] == before[failed][0][:3]
 
 
+def test_search_is_extended(search, tmp_path):
+    words = ["part=choice(a,b)", "hydra.sweeper.n_jobs=3"]
+    before = trials(search(tmp_path / "sweep", *words, "hydra.sweeper.n_trials=3"))
+    after = trials(search(tmp_path / "sweep", *words, "hydra.sweeper.n_trials=6", "extend=true"))
+    assert before.items() <= after.items()
+    assert best(tmp_path / "sweep")["best_value"] == min(loss for _, loss in after.values())
+
+
 def test_stored_study_goes_on_with_new_trials(search, tmp_path):
     import optuna
 

@@ -136,12 +136,17 @@ class SweepLauncher:
             return error
 
     def _old_and_new_numbers(self, batch: Sequence[Sequence[str]]) -> list[int]:
-        """Return the number that the manifest gave to the same config, or else the next free one, for each job."""
-        old = {line["hash"]: n for n, line in self.manifest.jobs.items()}
+        """Return the number that the manifest gave to the same config, or else the next free one, for each job.
+
+        Each number is given once: of equal configs each has its own.
+        """
+        old: dict[str, list[int]] = {}
+        for n, line in self.manifest.jobs.items():
+            old.setdefault(line["hash"], []).append(n)
         free = count(max(self.manifest.jobs, default=-1) + 1)
         tried = (self._compose_one(overrides, n, str(n)) for n, overrides in enumerate(batch))
         hashes = (digest(job.config) if isinstance(job, ComposedJob) else None for job in tried)
-        return [old[h] if h in old else next(free) for h in hashes]
+        return [old[h].pop(0) if old.get(h) else next(free) for h in hashes]
 
     def _names(self, batch: Mapping[int, Sequence[str]]) -> dict[int, str]:
         """Return number → name of a job, which is its folder unless hydra.sweep.subdir says otherwise.
