@@ -92,12 +92,14 @@ class Supervised(pl.LightningModule):
         self.total_steps = trainer.estimated_stepping_batches
         # looked up here and not in every step
         self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
-        self._several = trainer.world_size > 1
+        self._several, self._optimizer = trainer.world_size > 1, trainer.optimizers[0]
         for p, gradient in zip(self.parameters(), self._restored_gradients, strict=False):
             p.grad = gradient if gradient is None else gradient.to(p.device)
         self._restored_gradients = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        # before the forward pass, since a schedule may drive the network's dropout
+        self.set_rates(self._optimizer, self.steps / self.total_steps)
         # x [B, …], y [B]; of a stack of G groups x [G, B, …], y [G, B]
         x, y = batch
         if self._several:
@@ -135,7 +137,6 @@ class Supervised(pl.LightningModule):
         return loss, loss.detach()
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure) -> None:
-        self.set_rates(optimizer, self.steps / self.total_steps)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if not self._skips:
             self.end_step()
