@@ -60,6 +60,12 @@ def listed(rule: Rule) -> Rule:
     return Rule(lambda v: isinstance(v, list) and all(map(rule.holds, v)), f"a list, each {rule.allowed}")
 
 
+def only(value: Any, reason: str) -> Rule:
+    """Allow one value; the reason says why."""
+    shown = {None: "null", True: "true", False: "false"}.get(value, value)
+    return Rule(lambda v: v == value and type(v) is type(value), f"{shown}: {reason}")
+
+
 def existing_file() -> Rule:
     return Rule(lambda v: isinstance(v, str) and Path(v).is_file(), "a file that exists")
 
@@ -68,6 +74,10 @@ POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a number > 0")
 NOT_ZERO = Rule(lambda v: _is_number(v) and v != 0, "a number other than 0")
 BOOL = Rule(lambda v: isinstance(v, bool), "true or false")
 TEXT = Rule(lambda v: isinstance(v, str), "text")
+BATCHES = Rule(
+    lambda v: _is_number(v) and v >= 0 and (v <= 1 or _is_int(v)), "a number of batches, or a share of them ≥ 0 and ≤ 1"
+)
+TIME = Rule(lambda v: isinstance(v, str) and bool(re.fullmatch(r"\d+:\d\d:\d\d:\d\d", v)), "a time as 00:01:30:00")
 DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), 'an integer ≥ 1 or "auto"')
 VALUES = Rule(
     lambda v: isinstance(v, list) and len(v) > 1 and all(map(number(0).holds, v)), "a list of two or more numbers ≥ 0"
@@ -177,14 +187,54 @@ RULES: dict[str, Rule] = {
     "lr_find.start": POSITIVE,
     "lr_find.end": POSITIVE,
     "lr_find.steps": integer(3),
-    "trainer.max_epochs": integer(0),
-    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
-    "trainer.devices": DEVICES,
-    "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),
-    "trainer.gradient_clip_val": optional(POSITIVE),
-    "trainer.accumulate_grad_batches": integer(1),
     "trainer.threads": optional(integer(1)),
     "trainer.loop": one_of("auto", "plain", "fast"),
+    # every argument of Lightning's Trainer: obeyed, but for those that allow one value, with the reason
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),
+    "trainer.devices": DEVICES,
+    "trainer.num_nodes": only(1, "the processes of a run share a machine"),
+    "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),
+    "trainer.logger": Rule(lambda v: isinstance(v, bool), "true or false; logger=… chooses the loggers"),
+    "trainer.callbacks": only(None, "callbacks=… chooses them"),
+    "trainer.fast_dev_run": Rule(
+        lambda v: isinstance(v, bool) or (_is_int(v) and v >= 0), "true, false or an integer ≥ 0"
+    ),
+    "trainer.max_epochs": integer(0),
+    "trainer.min_epochs": optional(integer(0)),
+    "trainer.max_steps": integer(-1),
+    "trainer.min_steps": optional(integer(0)),
+    "trainer.max_time": optional(TIME),
+    "trainer.limit_train_batches": optional(BATCHES),
+    "trainer.limit_val_batches": optional(BATCHES),
+    "trainer.limit_test_batches": optional(BATCHES),
+    "trainer.limit_predict_batches": only(None, "a run predicts nothing"),
+    "trainer.overfit_batches": BATCHES,
+    "trainer.val_check_interval": optional(
+        Rule(lambda v: BATCHES.holds(v) or TIME.holds(v), f"{BATCHES.allowed}, or a time")
+    ),
+    "trainer.check_val_every_n_epoch": optional(integer(1)),
+    "trainer.num_sanity_val_steps": optional(integer(-1)),
+    "trainer.log_every_n_steps": optional(integer(0)),
+    "trainer.enable_checkpointing": optional(BOOL),
+    "trainer.enable_progress_bar": optional(BOOL),
+    "trainer.enable_model_summary": optional(BOOL),
+    "trainer.accumulate_grad_batches": integer(1),
+    "trainer.gradient_clip_val": optional(POSITIVE),
+    "trainer.gradient_clip_algorithm": optional(one_of("norm", "value")),
+    "trainer.deterministic": optional(Rule(lambda v: isinstance(v, bool) or v == "warn", "true, false or warn")),
+    "trainer.benchmark": optional(BOOL),
+    "trainer.inference_mode": BOOL,
+    "trainer.use_distributed_sampler": only(True, "each process has samples of its own"),
+    "trainer.profiler": optional(one_of("simple", "advanced", "pytorch", "xla")),
+    "trainer.detect_anomaly": BOOL,
+    "trainer.barebones": only(False, "a run leaves metrics and checkpoints"),
+    "trainer.plugins": optional(TEXT),
+    "trainer.sync_batchnorm": BOOL,
+    "trainer.reload_dataloaders_every_n_epochs": integer(0),
+    "trainer.default_root_dir": optional(TEXT),
+    "trainer.enable_autolog_hparams": BOOL,
+    "trainer.model_registry": only(None, "checkpoints stay in the run's folder"),
     "callbacks.early_stopping.monitor": one_of("val/accuracy", "val/loss", "train/loss"),
     "callbacks.early_stopping.mode": one_of("min", "max"),
     "callbacks.early_stopping.patience": integer(0),
@@ -202,7 +252,6 @@ RULES: dict[str, Rule] = {
     "hydra.sweeper.n_trials": integer(1),
     "hydra.sweeper.n_jobs": integer(1),
     "hydra.sweeper.max_failure_rate": number(0, 1),
-    "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),
 }
 
 

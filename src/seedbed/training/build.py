@@ -52,6 +52,9 @@ if not torch.cuda.is_available():
 Config = Mapping[str, Any]
 # keys of `trainer` that are not arguments of Lightning's Trainer
 OWN_KEYS = ("loop", "threads")
+# options of the Trainer that print → the logger that they print by
+LOGGED = {"profiler": "lightning.pytorch.profilers.profiler"}
+LOGGED["enable_model_summary"] = "lightning.pytorch.callbacks.model_summary"
 # files whose lines call a part; the last one wraps Lightning's Trainer
 CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)
 
@@ -190,6 +193,8 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], fold
     folder: the run's, for what callbacks write.
     """
     options = {key: value for key, value in config["trainer"].items() if key not in OWN_KEYS}
+    if options.pop("callbacks", None):
+        raise ConfigError("trainer.callbacks: must be null: callbacks=… chooses them")
     logger = logger if options.pop("logger", True) else False
     if options.get("enable_checkpointing") is False:
         callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.Checkpoint)]
@@ -199,6 +204,10 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], fold
     quiet["default_root_dir"] = folder
     with _mistakes_of_the_user("trainer: "):
         trainer = instantiate(quiet | options, _convert_="all", logger=logger, callbacks=callbacks)
+    # what the user asked to see, Lightning logs
+    for option, source in LOGGED.items():
+        if options.get(option):
+            logging.getLogger(source).setLevel(logging.INFO)
     if (loop := config["trainer"].get("loop", "auto")) != "plain":
         trainer.fit_loop.epoch_loop = FastLoop(trainer, options, required=loop == "fast")
     return trainer

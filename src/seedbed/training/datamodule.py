@@ -105,7 +105,8 @@ class DataModule(pl.LightningDataModule):
         return Loader(split, batch_size, rank=rank, world=world, **conversion, **options)
 
     def train_dataloader(self) -> Loader:
-        seed = self.seed if self.shuffle or isinstance(self.seed, list) else None
+        shuffle = self.shuffle and not (self.trainer is not None and self.trainer.overfit_batches)
+        seed = self.seed if shuffle or isinstance(self.seed, list) else None
         return self._loader(self.splits.train, self.batch_size, seed=seed, drop_last=self.drop_last)
 
     def train_in_order(self) -> Loader:

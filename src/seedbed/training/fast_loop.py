@@ -109,7 +109,6 @@ class FastLoop(_TrainingEpochLoop):
                 continue
             if clip:
                 module.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
-            module.set_rates(optimizer, module.steps / module.total_steps)
             optimizer.step()
             for p in parameters:
                 p.grad = None

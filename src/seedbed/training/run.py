@@ -8,6 +8,7 @@ import math
 import platform
 import subprocess
 import time
+import traceback
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
@@ -58,7 +60,14 @@ def fit(
         if not isinstance(logger, RunLogger):
             logger.log_hyperparams(hparams)
     start = time.perf_counter()
-    trainer.fit(module, data, ckpt_path=ckpt_path)
+    try:
+        trainer.fit(module, data, ckpt_path=ckpt_path)
+    except (MisconfigurationException, ValueError) as error:
+        # what Lightning refuses before the first step is a value of the Trainer's
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if module.total_steps or not frame.f_code.co_filename.startswith(str(Path(pl.__file__).parent)):
+            raise
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     seconds = time.perf_counter() - start
     for callback in trainer.callbacks:
         if isinstance(callback, StopOnSignal):

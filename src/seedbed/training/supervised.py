@@ -92,16 +92,17 @@ class Supervised(pl.LightningModule):
         self.total_steps = trainer.estimated_stepping_batches
         # looked up here and not in every step
         self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
-        self._several = trainer.world_size > 1
+        self._several, self._optimizer = trainer.world_size > 1, trainer.optimizers[0]
         self._drives_dropout = self.schedule is not None and "dropout" in self.schedule.curves
         for p, gradient in zip(self.parameters(), self._restored_gradients, strict=False):
             p.grad = gradient if gradient is None else gradient.to(p.device)
         self._restored_gradients = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        self.set_rates(self._optimizer, self.steps / self.total_steps)
         # x [B, …], y [B]; of a stack of G groups x [G, B, …], y [G, B]
         x, y = batch
-        if self._drives_dropout:
+        if self._drives_dropout:  # before the forward pass
             drive_dropout(self.net, self.schedule, self.steps / self.total_steps)
         if self._several:
             loss = self._share_of_step(x, y)
@@ -138,7 +139,6 @@ class Supervised(pl.LightningModule):
         return loss, loss.detach()
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure) -> None:
-        self.set_rates(optimizer, self.steps / self.total_steps)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if not self._skips:
             self.end_step()
