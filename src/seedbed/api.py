@@ -40,7 +40,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 class Run:
     """A run that is over.
 
-    which: the weights of `net`, best or last. allow: packages of your own whose parts its config names.
+    which: the weights of `net`, best or last. allow: your own packages that its config may name.
     """
 
     folder: Path
@@ -116,10 +116,10 @@ def sweep(*overrides: str) -> Sweep:
 
 
 def load(folder: str | os.PathLike, which: str = "best", allow: Sequence[str] = ()) -> Run:
-    """Return a finished run. Raises ConfigError where there is none.
+    """Return a run that has ended. Raises ConfigError where there is none.
 
-    which: its best or its last weights. allow: packages of your own whose parts its config names; other foreign names
-    are refused when the network is asked for.
+    which: its best or its last weights. allow: your own packages that its config may name; any other raises
+    when `net` is first read.
     """
     folder = Path(folder)
     if read_metrics(folder) is None:

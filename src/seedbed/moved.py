@@ -1,4 +1,4 @@
-"""Where classes and functions of earlier versions are now.
+"""Paths of earlier versions' classes and functions, and their paths today.
 
 Configs name them in `_target_`, and manifests and checkpoints keep those configs. The table is applied when one is
 read.

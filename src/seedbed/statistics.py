@@ -1,7 +1,7 @@
 """Means with 95 % intervals, paired tests, and corrections for many tests.
 
-No scipy, whose import takes longer than most sweeps' summary. numpy is imported by the functions of arrays only: the
-summary of a sweep does without.
+No scipy, whose import takes longer than most sweeps' summary. Only the functions on arrays import
+numpy, because a sweep's summary does not need it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def t_quantiles(df: np.ndarray) -> np.ndarray:
 
 
 def paired_p(differences: np.ndarray) -> np.ndarray:
-    """Return two-sided p-values of paired t-tests on differences [..., S seeds], NaN where a seed has none.
+    """Return two-sided p-values of paired t-tests on differences [..., S seeds]; NaN with fewer than two.
 
     Differences that are all equal have no spread: p is 1 if they are 0, else 0.
     """
@@ -104,7 +104,7 @@ def two_sided_p(t: np.ndarray, df: np.ndarray) -> np.ndarray:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Correct P p-values for being P of them (Holm 1979): the chance of one false difference among all is ≤ 5 %."""
+    """Correct P p-values for multiple tests (Holm 1979): the chance of any false difference is ≤ 5 %."""
     import numpy as np
 
     order = np.argsort(p, kind="stable")

@@ -13,7 +13,7 @@ from seedbed.pictures.publish import publish
 
 
 class CurveFit(pl.Callback):
-    """Draws `curve_fit`, one picture that is replaced as training goes on, and at the end all in `curve_fit_steps`.
+    """Draws the current fit as `curve_fit`, replaced during training, and at the end all of them as `curve_fit_steps`.
 
     pictures: number of fits after the untrained one, evenly spaced, at most one an epoch. The last fit is always drawn.
     Raises ConfigError where the data is no function of one number.

@@ -44,7 +44,7 @@ def evaluate(expression: str, x: Tensor) -> Tensor:
     Raises ValueError, in words that name the part of the formula which is not allowed.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # Python's, of 2(x) or 1if
+        with warnings.catch_warnings(action="ignore"):  # Python's warnings about text such as 2(x) or 1if
             tree = ast.parse(expression.strip(), mode="eval")
         return _value(tree.body, x).expand_as(x)
     except SyntaxError as error:
@@ -54,7 +54,7 @@ def evaluate(expression: str, x: Tensor) -> Tensor:
 
 
 def _value(node: ast.AST, x: Tensor) -> Tensor:
-    """Return the values of a node. Numbers become tensors: 9**9**9 is then inf at once, not an integer of a GB."""
+    """Return the values of a node. Numbers become tensors, so that 9**9**9 overflows to inf at once."""
     function = None
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
@@ -79,7 +79,7 @@ def _value(node: ast.AST, x: Tensor) -> Tensor:
 
 
 def _name(node: ast.AST) -> str:
-    """Return sin for sin, np.sin and torch.sin; an empty text for what is no name."""
+    """Return sin for sin, np.sin and torch.sin; "" if the node is not a name."""
     match node:
         case ast.Name(id=name) | ast.Attribute(value=ast.Name(id="np" | "numpy" | "torch" | "math"), attr=name):
             return name

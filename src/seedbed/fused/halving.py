@@ -32,7 +32,7 @@ class Halving:
 
         metric, stopped: [M], in `groups` groups of one size. Each group keeps its own best, so groups stay of one size
         and only members that saw the same batches are compared. Groups of one compete with each other. A value that is
-        not finite and a member that stopped count as worst; of equals the earlier stays.
+        not finite and a member that stopped count as worst; ties go to the earlier member.
         """
         score = -metric if self.metric.endswith("loss") else metric
         score = score.masked_fill(stopped | ~torch.isfinite(score), -torch.inf)
@@ -57,6 +57,6 @@ def _group_table(values: Tensor, groups: int) -> Tensor:
 
 
 def _best(table: Tensor, keep: int) -> Tensor:
-    """Return the flat indices, ascending, of the `keep` highest values in each row [G, m]; of equals the earlier."""
+    """Return the flat indices, ascending, of the `keep` highest values in each row [G, m]; ties go to the earlier."""
     best = table.sort(dim=1, descending=True, stable=True).indices[:, :keep].sort(dim=1).values
     return (best + torch.arange(len(table))[:, None] * table.shape[1]).flatten()

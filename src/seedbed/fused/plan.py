@@ -36,7 +36,7 @@ class StackPlan:
 
 
 def why_alone(config: Config) -> str | None:
-    """What keeps a job out of any stack, in words; None if nothing does."""
+    """Return the reason why a job cannot be stacked, or None."""
     if config["ckpt_path"] is not None:
         return "it goes on from a checkpoint"
     if config["trainer"]["devices"] != 1:
@@ -61,7 +61,7 @@ def why_alone(config: Config) -> str | None:
 
 
 def architecture(config: Config) -> str:
-    """What has to be equal in a stack: everything but seeds, init, schedule, and numbers of optimiser and loss."""
+    """Return what is equal in a stack: the config without seeds, init, schedule, numbers of optimiser and loss."""
     fixed = {k: v for k, v in config.items() if k not in ("seed", "init", "schedule", "optimized_metric")}
     fixed["data"] = {k: v for k, v in config["data"].items() if k != "seed"}
     fixed["optim"] = {k: v for k, v in config["optim"].items() if k.startswith("_") or isinstance(v, bool)}

@@ -29,8 +29,9 @@ class Stack(Supervised):
     optimiser (`defaults` of its class `kind`), in their schedules and in the numbers of the loss. `history` holds each
     epoch's metrics; `best` and `final` hold the tensors of the members' checkpoints.
 
-    A member stops at the end of an epoch where its loss is not finite, where `stopper` (the EarlyStopping that its solo
-    run would have) says so, or where it falls behind at a rung of `halving`. Members that stopped leave the stack:
+    A member stops when its loss is not finite (looked at after every tenth step and at the end of an epoch), or at the
+    end of an epoch when `stopper`, the EarlyStopping that its solo run would have, says so, or when it falls behind at
+    a rung of `halving`. Members that stopped leave the stack:
     networks and optimiser then hold only the m members whose numbers are in `rows` [m]. Results are kept for all M.
     """
 

@@ -92,7 +92,7 @@ class FusedSweep:
         return [asdict(stack) for stack in before + stacks], alone | alone_now | unfit, refused
 
     def why_alone(self, number: int) -> str | None:
-        """What its optimiser or schedule has that a stack's arithmetic does not; None if it can be stacked."""
+        """Return what its optimiser or schedule has and a stack has not; None if the job can be stacked."""
         config = self.jobs[number].config
         try:
             optimizer, driven = self.parts.optimizer(config), frozenset(self.parts.schedule(config).curves)
@@ -135,7 +135,7 @@ class FusedSweep:
         return data
 
     def _nets(self, jobs: Sequence[int], most: int, data: DataModule) -> list[nn.Module]:
-        """Of the first jobs that can be built. Raises ConfigError if none can."""
+        """Return the networks of the first `most` jobs that can be built. Raises ConfigError if none can."""
         nets: list[nn.Module] = []
         for n in jobs:
             try:

@@ -40,7 +40,7 @@ class PixelSimilarity(nn.Module):
         wide = torch.float32 if x.device.type == "mps" else torch.float64
         x, means = x.to(wide).flatten(1), self.means.to(wide).flatten(1)
         distance = torch.cdist(x, means, self.norm, compute_mode="donot_use_mm_for_euclid_dist")
-        distance = distance / x.shape[1] ** (1 / self.norm)  # of sums of 784 numbers: their mean
+        distance = distance / x.shape[1] ** (1 / self.norm)  # from a norm over all pixels to a mean over them
         if self.num_outputs > 1:
             return -distance
         nearer = distance[:, :1] - distance[:, 1:]

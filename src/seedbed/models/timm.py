@@ -58,7 +58,11 @@ def timm(
     usual = net.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
     if image_size:
         net = nn.Sequential(Resize(image_size), net)
-        net.resized = (in_shape[0], image_size, image_size)  # [C, H, W] that it works on: it sizes evaluation's batches
+        net.resized = (
+            in_shape[0],
+            image_size,
+            image_size,
+        )  # [C, H, W], by which evaluation sizes its batches
     _try(net, in_shape, num_outputs, name, image_size, usual)
     return net
 

@@ -1,4 +1,4 @@
-"""What the schedule of a config may drive, given the optimiser's node of the config. Imports no torch."""
+"""The numbers that a config's schedule may drive, read from its optimiser's node. Imports no torch."""
 
 from __future__ import annotations
 

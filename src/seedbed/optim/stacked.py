@@ -14,7 +14,7 @@ from seedbed.optim.stacked_optimizer import StackedOptimizer
 from seedbed.optim.stacked_rmsprop import StackedRMSprop
 from seedbed.optim.stacked_sgd import StackedSGD
 
-# PyTorch's; one of ours names its own in an attribute `stacked`
+# PyTorch's optimisers; Seedbed's own name their stacked version in an attribute `stacked`
 STACKED: dict[type[torch.optim.Optimizer], type[StackedOptimizer]] = {
     torch.optim.SGD: StackedSGD,
     torch.optim.Adam: StackedAdam,
@@ -26,7 +26,7 @@ SPEED_ONLY = ("foreach", "fused")  # options that change how fast a step is, not
 
 def stacked_kind(kind: type[torch.optim.Optimizer]) -> type[StackedOptimizer]:
     """Return the stacked version of an optimiser. Raises TypeError if it has none."""
-    # vars: not that of a superclass, whose arithmetic a subclass may have changed
+    # vars and not getattr: a subclass may have changed the arithmetic of an inherited `stacked`
     cls = vars(kind).get("stacked") or STACKED.get(kind)
     if cls is None:
         known = ", ".join(k.__name__ for k in STACKED)
@@ -40,7 +40,7 @@ def stacked(
     params: Sequence[Tensor],
     driven: Iterable[str] = (),
 ) -> StackedOptimizer:
-    """Return the optimiser of a stack whose member i alone would have a `kind` with `.defaults == defaults[i]`.
+    """Return one optimiser that steps all members; member i gets the step of a `kind` with options `defaults[i]`.
 
     driven: the numbers that schedules are to drive. Raises TypeError for what a stack does not do: another kind, an
     option such as amsgrad, flags that differ, numbers that are tensors, parameters in half precision, driven dropout.

@@ -1,1 +1,1 @@
-"""What a sweep says: its jobs as a grid, effects and comparisons over seeds, curves, pictures, one page."""
+"""The report of a sweep: jobs as a grid, effects and comparisons over seeds, curves, pictures, one page."""

@@ -1,4 +1,4 @@
-"""What makes a command start and end quickly. SEEDBED_PLAIN=1 turns all of it off."""
+"""Checks before a run begins; quick start and exit of a command, which SEEDBED_PLAIN=1 turns off."""
 
 import os
 

@@ -42,7 +42,7 @@ class Search:
 
 @dataclass
 class Stepping:
-    """How the Trainer makes a step: its precision plugin, gradient_clip_val and accumulate_grad_batches."""
+    """The Trainer's way of making a step: its precision plugin, gradient_clip_val and accumulate_grad_batches."""
 
     precision: Precision = field(default_factory=Precision)
     clip: float | None = None

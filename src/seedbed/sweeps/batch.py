@@ -189,7 +189,7 @@ class Batch:
 
 
 class RunTask:
-    """What workers do with a task: train its stack, or run its job."""
+    """Run a task in a worker: train its stack, or run its job."""
 
     def __init__(self, run_job: TaskFunction, stacks: Mapping[str, Any] | None):
         self.run_job, self.stacks = run_job, stacks

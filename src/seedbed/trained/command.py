@@ -1,4 +1,4 @@
-"""What the commands that use a trained network have in common: the run as an argument, one line for a mistake."""
+"""Shared parts of the commands that use a trained network: the run as an argument, one line for a mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a trained network is on a set: figures, by class, and pictures of its mistakes."""
+"""Evaluate a trained network on a set: figures, by class, and pictures of its mistakes."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ MAX_SHOWN = 60  # pictures on that sheet
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one picture. tile: the picture beside what the network saw, uint8 [TILE, 2 TILE, 3]."""
+    """A prediction for one picture. tile: the picture beside what the network saw, uint8 [TILE, 2 TILE, 3]."""
 
     file: Path
     probabilities: dict[str, float]

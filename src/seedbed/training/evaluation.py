@@ -1,4 +1,4 @@
-"""What a network answers on a whole set, sample by sample."""
+"""Outputs of a network on a whole set, sample by sample."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ DIGITS = ("seedbed.data.idx.mnist", "seedbed.data.mnist_sample.mnist_sample")
 
 @dataclass(frozen=True)
 class Facts:
-    """What a network depends on of the data that it was trained on.
+    """The properties of the training data that a network depends on.
 
     shape: of one input. classes[k]: name of class k; None where the targets are numbers. The network sees
     pixels / divisor − shift.

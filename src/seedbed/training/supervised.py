@@ -22,8 +22,8 @@ class Supervised(pl.LightningModule):
 
     optim: parameters → torch.optim.Optimizer. schedule: drives its numbers and the dropout. Losses are means over all
     samples of the epoch, whatever the batches; accuracy is exact, and left out where the targets are numbers. Several
-    processes (DDP) step with the mean gradient over all their samples, however few of the last batch one has; a loss
-    that is no mean (rmse) is averaged over the processes.
+    processes (DDP) step with the mean gradient over all their samples, even if one has fewer samples of the last batch.
+    A loss that is not a mean over samples (rmse) is computed in each process and then averaged.
 
     Lightning's own loop runs it, or `FastLoop`, which gives the same bits. A callback may call `skip_batch()` and
     `skip_epoch()`.
@@ -54,14 +54,14 @@ class Supervised(pl.LightningModule):
         self.diverged, self.diverged_at = False, 0
         # optimiser steps of the whole run, known when training begins
         self.total_steps = 0
-        # `steps` of the weights that were validated last
+        # value of `steps` at the last validation
         self.validated_at = -1
         self.record = LossRecord()
         # sum of losses, correct predictions (nan: no classes), samples
         self._evaluated = self.new_sums(3)
         # whether a callback wants no step with this batch
         self._skips = False
-        # gradients of a checkpoint that was written between two batches of one step
+        # accumulated gradients of a checkpoint that was saved in the middle of an accumulation
         self._restored_gradients: list[Tensor | None] = []
 
     def new_sums(self, count: int) -> Tensor:
@@ -165,10 +165,10 @@ class Supervised(pl.LightningModule):
         return self.optimizers().param_groups[0]["lr"]
 
     def skip_batch(self) -> None:
-        """Make no step with this batch, nor with those that were to make the step with it.
+        """Drop this batch and the others accumulated into its step.
 
-        To be called in a callback's hooks from `on_train_batch_start` to `on_before_optimizer_step`; of several
-        processes, in all. The losses are not counted in train/loss.
+        To be called in a callback's hooks from `on_train_batch_start` to `on_before_optimizer_step`; under DDP in every
+        process. The losses are not counted in train/loss.
         """
         self._skips = True
 
@@ -250,7 +250,7 @@ class Supervised(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["steps"], checkpoint["losses"] = self.steps, self.record.state_dict()
-        # between two batches of one step
+        # in the middle of an accumulation
         if self.record.window or self._skips:
             checkpoint["window"] = {"gradients": [p.grad for p in self.parameters()], "skips": self._skips}
         # dropout draws from it
