@@ -1,4 +1,4 @@
-"""The number of threads of a run: one for small steps, since the threads of an operation wait for each other at its end.
+"""The number of threads of a run: one for small steps, since threads wait for each other at the end of an operation.
 
 Where other processes hold a core, that wait is longer than a small operation: three default runs at once on two cores
 take 50 s each with two threads and 4 s with one.
