@@ -61,13 +61,12 @@ def check_targets(config: Mapping[str, Any], allow: Sequence[str] = ()) -> None:
             )
 
 
-def _values(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything that is no dict or list."""
-    if isinstance(node, Mapping | list):
-        for name, child in node.items() if isinstance(node, Mapping) else enumerate(node):
-            yield from _values(child, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, node
+def _values(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of everything in a config, the values of dicts and lists included."""
+    for name, value in node.items() if isinstance(node, Mapping) else enumerate(node):
+        yield f"{prefix}{name}", value
+        if isinstance(value, Mapping | list):
+            yield from _values(value, f"{prefix}{name}.")
 
 
 def _is_allowed(target: Any, modules: Sequence[str], allow: Sequence[str]) -> bool:

@@ -67,7 +67,7 @@ class Browser:
         places = [(round(box[0] + x * box[2]), round(box[1] + y * box[3])) for x, y in points]
         moves = [{"type": "pointerMove", "x": x, "y": y, "duration": 15} for x, y in places]
         actions = [moves[0], {"type": "pointerDown", "button": 0}, *moves[1:], {"type": "pointerUp", "button": 0}]
-        pointer = {"type": "pointer", "id": "pen", "parameters": {"pointerType": kind}, "actions": actions}
+        pointer = {"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": actions}
         self.call("POST", "/actions", {"actions": [pointer]})
         self.settle()
 
