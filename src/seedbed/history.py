@@ -1,14 +1,29 @@
-"""Read the metrics of a run by epoch."""
+"""The metrics of a run by epoch: history.csv."""
 
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from seedbed.event_files import read_scalars
+from seedbed.files import write_whole
+from seedbed.metrics import TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 
 NAME = "history.csv"
+COLUMNS = ("epoch", TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY, "lr", "seconds")
+
+
+def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write history.csv: one row an epoch, with the values of COLUMNS that it has."""
+    file = io.StringIO()
+    table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(folder / NAME, file.getvalue())
 
 
 def read_history(folder: str | os.PathLike, metrics: Collection[str]) -> dict[str, dict[int, float]]:

@@ -63,8 +63,8 @@ class MemberCheckpoints:
         stopper.wait_count, stopper.best_score = int(tensors["stop.wait"][i]), tensors["stop.score"][i].clone()
         return {stopper.state_key: stopper.state_dict()}
 
-    def write(self, folder: Path, i: int, optimizer: torch.optim.Optimizer) -> None:
-        """Write member i's two files; `optimizer` is its solo run's, over any parameters."""
+    def write(self, folder: Path, i: int, optimizer: torch.optim.Optimizer, history: list[dict]) -> None:
+        """Write member i's two files. optimizer: its solo run's, over any parameters; history: its rows."""
         stack = self.stack
         stopped = int(stack.ended_at[i]) >= 0
         last_epoch = int(stack.ended_at[i]) if stopped else len(stack.history) - 1
@@ -90,6 +90,8 @@ class MemberCheckpoints:
                         _optimizer_state(tensors, i, optimizer, metrics["lr"], progress["global_step"])
                     ],
                     "losses": LossRecord().state_dict(),
+                    "history": history[: epoch + 1],
+                    "seconds": history[epoch]["seconds"],
                     "rng": self.rng,
                 },
                 folder / f"{name}.ckpt",

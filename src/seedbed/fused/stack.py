@@ -124,11 +124,13 @@ class Stack(Supervised):
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        self.history.append(dict(self.metrics))
-        self.wall_times.append(time.time())
         self._keep_best()
         self.epochs_trained += self.net.members
         self._drop()
+
+    def keep_epoch(self) -> None:
+        self.history.append(dict(self.metrics))
+        self.wall_times.append(time.time())
 
     def _drop(self) -> None:
         """Drop the members that fell behind at a rung; else those that stopped, once that halves the work.

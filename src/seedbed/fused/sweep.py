@@ -23,6 +23,7 @@ from seedbed.fused.events import write_events
 from seedbed.fused.halving import Halving
 from seedbed.fused.plan import StackPlan, order_of, plan, record, recorded, why_alone
 from seedbed.fused.stack import Stack
+from seedbed.history import write_history
 from seedbed.optim.stacked import stacked
 from seedbed.sweeps.columns import read_columns
 from seedbed.sweeps.states import finished
@@ -227,6 +228,11 @@ class FusedSweep:
                 (wall_time, step, {name: values[i] for name, values in epoch.items()})
                 for wall_time, step, epoch in zip(stack.wall_times, steps, history[:epochs], strict=False)
             ]
+            share = seconds / int(epochs_of.sum())  # of an epoch of a member
+            rows = [
+                {"epoch": n, **values, "seconds": round(share * n, 6)}
+                for n, (_, _, values) in enumerate(curves, start=1)
+            ]
             metrics = {
                 "status": "diverged" if stack.diverged[i] else "completed",
                 **({"diverged_at": int(stack.diverged_at[i])} if stack.diverged[i] else {}),  # type: ignore[index]
@@ -235,10 +241,11 @@ class FusedSweep:
                 **{name: values[i] for name, values in tested.items()},
                 "epochs": epochs,
                 "steps": max(int(stack.ended_steps[i]), 0) or steps[epochs - 1],
-                "fit_seconds": round(seconds * epochs / int(epochs_of.sum()), 6),  # its share of the stack's
+                "fit_seconds": round(share * epochs, 6),
                 "seed": job.config["seed"],
             }
-            files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)))
+            files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)), rows)
+            write_history(job.folder, rows)
             if tested:
                 last = {name: metrics[name] for name in tested}
                 curves.append((time.time(), metrics["steps"], last))

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
+from seedbed.history import write_history
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.datamodule import DataModule
@@ -42,7 +43,10 @@ def train_parts(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]
         stop = StopOnSignal(folder)
         callbacks = [stop, Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
         trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
-        return fit(trainer, module, data, hparams, config["ckpt_path"])
+        metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
+        if trainer.is_global_zero:
+            write_history(folder, module.history)
+        return metrics
 
 
 def fit(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -40,6 +42,7 @@ class Supervised(pl.LightningModule):
     - `new_sums(count)` returns zeros in the shape of `count` sums of evaluated losses
     - `log_metrics(metrics)` keeps final values in `metrics` and sends them to callbacks and loggers
     - `stop_if_diverged()` ends a run whose loss is not finite, after every tenth step
+    - `keep_epoch()` keeps the epoch's metrics in `history`
     - `end_epoch()` does so at the end of an epoch, when the validation loss is known too
     """
 
@@ -56,6 +59,9 @@ class Supervised(pl.LightningModule):
         self.total_steps = 0
         # value of `steps` at the last validation
         self.validated_at = -1
+        # a row for each epoch: its number, metrics and the seconds of training up to its end
+        self.history: list[dict[str, Any]] = []
+        self._seconds_before, self._began = 0.0, time.perf_counter()
         self.record = LossRecord()
         # sum of losses, correct predictions (nan: no classes), samples
         self._evaluated = self.new_sums(3)
@@ -87,6 +93,7 @@ class Supervised(pl.LightningModule):
 
     def on_train_start(self) -> None:
         trainer = self.trainer
+        self._began = time.perf_counter()
         for optimizer in trainer.optimizers:
             restore(optimizer)
         self.total_steps = trainer.estimated_stepping_batches
@@ -183,7 +190,15 @@ class Supervised(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         self._skips = False
         self.log_metrics(self.training_metrics())
+        self.keep_epoch()
         self.end_epoch()
+
+    def keep_epoch(self) -> None:
+        self.history.append({"epoch": self.current_epoch + 1, **self.metrics, "seconds": round(self._seconds(), 3)})
+
+    def _seconds(self) -> float:
+        """Return the seconds of training so far, those before a checkpoint included."""
+        return self._seconds_before + time.perf_counter() - self._began
 
     def training_metrics(self) -> dict[str, Tensor | float]:
         loss = self.record.means()
@@ -250,6 +265,7 @@ class Supervised(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["steps"], checkpoint["losses"] = self.steps, self.record.state_dict()
+        checkpoint["history"], checkpoint["seconds"] = list(self.history), self._seconds()
         # in the middle of an accumulation
         if self.record.window or self._skips:
             checkpoint["window"] = {"gradients": [p.grad for p in self.parameters()], "skips": self._skips}
@@ -262,6 +278,7 @@ class Supervised(pl.LightningModule):
         upgrade(checkpoint)
         steps = self.record.steps = checkpoint["steps"]
         self.record.load_state_dict(checkpoint["losses"])
+        self.history, self._seconds_before = checkpoint.get("history", []), checkpoint.get("seconds", 0.0)
         window = checkpoint.get("window", {"gradients": [], "skips": False})
         self._restored_gradients, self._skips = window["gradients"], window["skips"]
         # Lightning counts steps in one of two places and restores both after this
