@@ -26,6 +26,7 @@ def test_one_command_trains_and_leaves_a_complete_run(tmp_path):
     assert re.fullmatch(r"\d\d-\d\d-\d\d-0", folder.name)
     assert {path.name for path in folder.iterdir()} - {"checkpoints"} == {
         ".hydra",
+        "history.csv",
         "metrics.json",
         "train.log",
         next(folder.glob("events.out.tfevents.*")).name,

@@ -185,7 +185,7 @@ def files(folder) -> set[str]:
     return {"events" if name.startswith("events.out") else name for name in names}
 
 
-LEFT = {"metrics.json", "train.log", "events", "checkpoints/last.ckpt", "checkpoints/best.ckpt"}
+LEFT = {"history.csv", "metrics.json", "train.log", "events", "checkpoints/last.ckpt", "checkpoints/best.ckpt"}
 LEFT |= {f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides")}
 
 
