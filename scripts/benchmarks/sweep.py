@@ -40,7 +40,7 @@ def mlps(rounds: int = 3, epochs: int = 10) -> None:
     """Time the training of 100 MLPs (5 inits × 20 lrs, one seed) beside plain loops and bare matrix products."""
     configs = []
     for init in ("default", "kaiming_normal", "kaiming_uniform", "xavier_normal", "orthogonal"):
-        config = composed(f"init={init}", f"trainer.max_epochs={epochs}", "+trainer.limit_val_batches=0")
+        config = composed(f"init={init}", f"trainer.max_epochs={epochs}", "+trainer.check_val_every_n_epoch=1000")
         configs += [{**config, "optim": {**config["optim"], "lr": (k + 1) / 100}} for k in range(20)]
     data = build_data(configs[0])
     x, y = data.train_dataloader().convert(data.splits.train[0]).flatten(1), data.splits.train[1]

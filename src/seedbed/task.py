@@ -63,6 +63,8 @@ def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | No
 
 def _absolute(config: dict, here: Path) -> dict:
     """Return the config with its paths as of the folder in which the command was typed; hydra.job.chdir changes it."""
+    if Path.cwd() == here:
+        return config
     data = config["data"]
     paths = {key: data[key] for key in ("root", "points") if isinstance(data.get(key), str) and data[key]}
     config["data"] = data | {key: str(here / Path(path).expanduser()) for key, path in paths.items()}

@@ -126,7 +126,7 @@ def test_run_leaves_a_picture_of_each_layer_and_one_of_all(fit):
 
 
 def test_diverging_run_is_recorded_to_its_end(fit):
-    run = fit("loss=mse", "optim.lr=1e6", "trainer.max_epochs=2", callbacks=[ActivationStats(every=5)])
+    run = fit("loss=mse", "optim.lr=1e6", "trainer.max_epochs=2", callbacks=[ActivationStats(every=1)])
     assert run.metrics["status"] == "diverged"
     assert (run.folder / "pictures/activations/3.Linear.png").exists()
     for tag in ("activation_mean/3.Linear", "gradient_mean/3.Linear"):

@@ -193,7 +193,7 @@ def test_halved_sweep_that_was_killed_ends_as_the_undisturbed_one(sweep, killed_
         (["hydra.launcher.halving.factor=1"], "hydra.launcher.halving.factor=1: must be null or an integer ≥ 2"),
         (["hydra.launcher.halving.first=0"], "hydra.launcher.halving.first=0: must be an integer ≥ 1"),
         (
-            [*HALVING, "optimized_metric=test/accuracy"],
+            [*HALVING, "data=mnist", "optimized_metric=test/accuracy"],
             "optimized_metric=test/accuracy: halving decides during training, by val/… or train/loss",
         ),
     ],

@@ -71,7 +71,7 @@ def test_vision_transformer_works_with_its_image_size(fit):
         "data.batch_size=4",
         "trainer.max_epochs=1",
         "+trainer.limit_train_batches=2",
-        "+trainer.limit_val_batches=0",
+        "+trainer.limit_val_batches=1",
     )
     assert run.metrics["steps"] == 2
 

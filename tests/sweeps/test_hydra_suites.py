@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from hydra import version
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
 from seedbed.sweeps.choices import register_choices
@@ -19,6 +20,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(autouse=True)
 def ours(hydra_restore_singletons):
+    version.setbase("1.1")  # that of the suites, whatever tests before this one have set
     register_choices()
 
 

@@ -152,7 +152,7 @@ def test_best_checkpoint_without_classes_is_the_epoch_of_the_lowest_loss_and_acc
     best = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)
     assert best["epoch"] == curve.index(min(curve)) < 7
     assert run.metrics["val/accuracy"] is None and "val/accuracy" not in run.hparams()["metrics"]
-    line = report(run.metrics, tmp_path, alone=False)
+    line = report(run.metrics, tmp_path, tmp_path, alone=False)
     assert f"val/loss {curve[-1]:.4f}" in line and "accuracy" not in line
 
 

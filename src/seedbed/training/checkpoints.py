@@ -45,6 +45,7 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(self, trainer, module, checkpoint) -> None:
         over = trainer.should_stop and not was_interrupted(trainer)
         state = {"metrics": module.metrics, "diverged": module.diverged, "over": over}
+        state |= {"diverged_at": module.diverged_at, "epochs": trainer.current_epoch + 1}
         checkpoint["run"] = deepcopy(state)
 
     def on_load_checkpoint(self, trainer, module, checkpoint) -> None:
@@ -54,8 +55,9 @@ class Checkpoints(Checkpoint):
         run = checkpoint["run"]
         # the metrics of validation and test are computed again if no epoch is left
         module.metrics = {name: run["metrics"][name] for name in ("train/loss", "lr") if name in run["metrics"]}
-        module.diverged = run["diverged"]
+        module.diverged, module.diverged_at = run["diverged"], run.get("diverged_at", module.diverged_at)
         trainer.should_stop |= run["over"]
+        module.ended_epochs = run.get("epochs") if run["over"] else None
 
     def on_fit_start(self, trainer, module) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ class Checkpoints(Checkpoint):
             self._stopped_inside = False
             return
         # Lightning ends an epoch in which training stops: only a checkpoint of this moment resumes inside it
-        self._stopped_inside = trainer.should_stop or module.steps == trainer.max_steps
+        self._stopped_inside = _is_to_go_on(trainer, module) or module.steps == trainer.max_steps
         if self._stopped_inside:
             self._write(trainer)
         # several processes have gradients of their own between the batches of one step
@@ -83,7 +85,7 @@ class Checkpoints(Checkpoint):
         # at an epoch's end, `on_train_epoch_end` follows with that epoch's train/loss
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._keep_best(trainer)
-            if trainer.should_stop and not self._stopped_inside:
+            if _is_to_go_on(trainer, module) and not self._stopped_inside:
                 self._stopped_inside = True
                 self._write(trainer)
 
@@ -131,6 +133,11 @@ class Checkpoints(Checkpoint):
         if self.best is not None and not trainer.fast_dev_run:
             save(self.best, self.folder / "best.ckpt")
         self.best = None
+
+
+def _is_to_go_on(trainer, module) -> bool:
+    """Return whether training stops in a run that may go on later; not if it stops because it diverged."""
+    return bool(trainer.should_stop and not torch.as_tensor(module.diverged).any())
 
 
 def _without_empty_epoch(checkpoint: dict) -> dict:

@@ -92,7 +92,7 @@ def fit(
         # the accuracy stays null where there are no classes
         **{"val/loss": None, "val/accuracy": None},
         **module.metrics,
-        "epochs": trainer.current_epoch,
+        "epochs": module.ended_epochs or trainer.current_epoch,
         "steps": module.steps,
         "fit_seconds": round(seconds, 3),
     }

@@ -55,6 +55,8 @@ class Supervised(pl.LightningModule):
         self.metrics: dict[str, float] = {}
         # whether a loss was not finite, and of which step first
         self.diverged, self.diverged_at = False, 0
+        # of a run that was over when its process ended, before it could write its metrics
+        self.ended_epochs: int | None = None
         # optimiser steps of the whole run, known when training begins
         self.total_steps = 0
         # value of `steps` at the last validation
