@@ -13,6 +13,13 @@ from omegaconf import OmegaConf
 # 1.3 wants to be told which behaviour is meant; 1.4 has one, and warns of the option
 VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
 
+
+def set_version_base() -> None:
+    """Tell Hydra 1.3 which behaviour is meant in a process that `hydra.main` did not start, such as a worker."""
+    if VERSION_BASE:
+        hydra.version.setbase(VERSION_BASE["version_base"])
+
+
 # 1.4 asks for a list of the classes and functions that a config may name. Ours names whatever the user types.
 warnings.filterwarnings("ignore", message=r"hydra\.utils\.instantiate\(\) resolved _target_")
 

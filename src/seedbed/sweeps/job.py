@@ -16,6 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
 from seedbed.sweeps.compose import hydra_config
+from seedbed.sweeps.hydra_versions import set_version_base
 from seedbed.sweeps.states import finished, in_flight
 
 log = logging.getLogger("seedbed")
@@ -51,6 +52,8 @@ def run(task: TaskFunction, job: Job, context: HydraContext | None = None) -> Jo
     JobReturn then has the status FAILED and the error. context: the sweep's; another process makes its own, with the
     callbacks of the job's config.
     """
+    if context is None:
+        set_version_base()
     with in_flight(job.path):
         if finished(job.path) is not None:
             return JobReturn(status=JobStatus.COMPLETED)
