@@ -44,7 +44,7 @@ def all_pairs(names, valid):
 
 
 def covering_rows(names, wanted, seed=0, tries=40):
-    """Return rows in which every wanted pair occurs: each begins with a missing pair and is filled to add most."""
+    """Return rows in which every wanted pair occurs: each begins with a missing pair and adds most others."""
     rng, missing, rows = random.Random(seed), dict.fromkeys(wanted), []
     while missing:
         begun = dict(next(iter(missing)))

@@ -207,7 +207,9 @@ def train(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProc
     import os
 
     command = [sys.executable, str(ROOT / "train.py"), *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **env}, timeout=300)
+    # Hydra takes coverage's tracer for a debugger's, and shows tracebacks under it
+    untraced = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**untraced, **env}, timeout=300)
 
 
 @pytest.mark.parametrize(

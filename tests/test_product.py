@@ -41,7 +41,8 @@ def configured(composed, files):
 
     def config(row):
         whole = part("seed", "0") | {group: part(group, name)[group] for group, name in row.items()}
-        return whole | {"data": whole["data"] | {"batch_size": 8}}
+        metric = part("data", row["data"])["optimized_metric"] if "data" in row else whole["optimized_metric"]
+        return whole | {"data": whole["data"] | {"batch_size": 8}, "optimized_metric": metric}
 
     return config
 

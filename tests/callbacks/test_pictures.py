@@ -92,6 +92,16 @@ def test_curves_are_what_a_run_and_its_resumption_logged(fit, tmp_path, monkeypa
         assert steps[-3:] == [5, 10, 15]
 
 
+def test_curves_without_tensorboard_are_those_of_the_epochs(fit, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure: drawn.update({name: figure})
+    )
+    run = fit("model=linear", "trainer.max_epochs=2", "callbacks=pictures", "logger=none")
+    (_, epochs, accuracies), *_ = lines(drawn["curves"])["accuracy"]
+    assert epochs[-2:] == [1, 2] and accuracies[-1] == run.metrics["val/accuracy"]
+
+
 def test_curves_without_accuracy_have_two_panels_and_say_the_last_and_the_best_value():
     figure = curves({"train/loss": {10: 0.5, 20: 0.01}, "val/loss": {10: 0.2, 20: 0.3}, "lr": {20: 0.1}})
     panels = lines(figure)
@@ -215,12 +225,30 @@ def test_pictures_of_three_channels_are_drawn_in_colour():
 
 
 def test_schedule_shows_what_the_steps_get():
-    figure = schedule(one_cycle(), 200, lr=0.5, momentum=0.95)
-    (lr,), (momentum,) = (ax.lines for ax in figure.axes)
+    cycle = one_cycle()
+    figure = schedule(cycle, 200, {"lr": 0.5, "momentum": 0.95, "weight_decay": 0.1})
+    (lr,), (momentum,) = (ax.lines for ax in figure.axes)  # weight decay stays as it is
     assert list(lr.get_xdata()) == list(range(200))
-    np.testing.assert_allclose(lr.get_ydata(), [0.5 * one_cycle()(i / 200) for i in range(200)])
-    np.testing.assert_allclose(momentum.get_ydata(), [0.95 * one_cycle()(i / 200, "momentum") for i in range(200)])
-    assert len(schedule(constant(), 10**6, lr=0.5, momentum=0.9).axes) == 1
+    np.testing.assert_allclose(lr.get_ydata(), [cycle(i / 200, "lr", 0.5) for i in range(200)])
+    np.testing.assert_allclose(momentum.get_ydata(), [cycle(i / 200, "momentum", 0.95) for i in range(200)])
+    assert len(schedule(constant(), 10**6, {"lr": 0.5, "momentum": 0.9}).axes) == 1
+
+
+def test_schedule_of_a_run_has_a_panel_for_each_number_that_it_drives(fit, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure: drawn.update({name: figure})
+    )
+    overrides = (
+        "schedule=values",
+        "+schedule.weight_decay=[0,0.1]",
+        "+schedule.dropout=[0.4,0.2]",
+        "model.dropout=0.4",
+    )
+    fit("trainer.max_epochs=1", "optim=adam", "callbacks=pictures", *overrides)
+    panels = {ax.get_ylabel(): ax.lines[0].get_ydata() for ax in drawn["schedule"].axes}
+    assert panels.keys() == {"learning rate", "weight_decay", "dropout"}
+    assert panels["dropout"][0] == 0.4 and 0.2 < panels["dropout"][-1] < 0.21
 
 
 def test_grid_refuses_a_caption_too_few():

@@ -10,7 +10,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "from seedbed.startup.quick_import import import_torch; import_torch(); import sys, torch; "
-UNUSED = ("torchvision", "scipy", "matplotlib", "torch._dynamo.eval_frame", "torchmetrics.functional")
+UNUSED = ("torchvision", "matplotlib", "torch._dynamo.eval_frame", "torchmetrics.functional")
 
 
 def run(code: str, **environment: str) -> str:

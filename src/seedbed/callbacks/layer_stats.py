@@ -104,8 +104,8 @@ class LayerStats:
 
 
 def _values(rows: dict[int, Tensor], steps: Sequence[int], edges: Edges) -> Values:
-    missing = torch.full([len(COLUMNS) + BINS], math.nan)
-    return to_values(torch.stack([rows.get(step, missing).cpu() for step in steps]), edges)
+    missing = torch.full_like(next(iter(rows.values()), torch.empty(len(COLUMNS) + BINS)), math.nan)
+    return to_values(torch.stack([rows.get(step, missing) for step in steps]), edges)
 
 
 def to_values(rows: Tensor, edges: Edges) -> Values:

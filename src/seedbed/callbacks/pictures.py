@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from seedbed.data.loader import Loader
@@ -14,11 +13,13 @@ from seedbed.optim.numbers import number_of
 from seedbed.pictures.confusion import confusion
 from seedbed.pictures.curves import curves
 from seedbed.pictures.digits import class_means, samples, worst_mistakes
-from seedbed.pictures.publish import publish
+from seedbed.pictures.publish import event_writer, publish
 from seedbed.pictures.schedule import schedule
 from seedbed.pictures.weights import first_weights
 from seedbed.training.evaluation import Answers, answer
 from seedbed.training.gan import GAN
+
+CURVES = (TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY, LR)
 
 
 class Pictures(Callback):
@@ -53,12 +54,8 @@ class Pictures(Callback):
         if not trainer.is_global_zero:
             return
         self._draw_weights(trainer, module)
-        self._draw_curves(trainer)
-        given = trainer.optimizers[0].defaults if trainer.optimizers else {}
-        if module.total_steps and "lr" in given:  # neither without a step nor for a model without gradients
-            momentum = number_of(given, "momentum") or 0.0
-            figure = schedule(module.schedule, module.total_steps, given["lr"], momentum)
-            publish(trainer, "schedule", figure)
+        self._draw_curves(trainer, module)
+        self._draw_schedule(trainer, module)
         splits = trainer.datamodule.splits
         if splits.classes:
             a = evaluated(trainer, module)
@@ -71,12 +68,24 @@ class Pictures(Callback):
         if figure:
             publish(trainer, "first_weights", figure)
 
-    def _draw_curves(self, trainer) -> None:
-        """Draw what TensorBoard has, in which a run that was resumed has its earlier steps too."""
-        if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.flush()
-            if figure := curves(read_scalars(trainer.logger.log_dir, (TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY, LR))):
-                publish(trainer, "curves", figure)
+    def _draw_curves(self, trainer, module) -> None:
+        """Draw TensorBoard's values by step, those of a resumed run's beginning too; without them the epochs'."""
+        if writer := event_writer(trainer):
+            writer.flush()
+        by_step = read_scalars(trainer.default_root_dir, CURVES)
+        rows = module.history
+        by_epoch = {name: {row["epoch"]: row[name] for row in rows if row.get(name) is not None} for name in CURVES}
+        if figure := curves(by_step or by_epoch, "training step" if by_step else "epoch"):
+            publish(trainer, "curves", figure)
+
+    def _draw_schedule(self, trainer, module) -> None:
+        """Draw the numbers that are driven, unless there was no step or no gradient to step with."""
+        options = trainer.optimizers[0].defaults if trainer.optimizers else {}
+        if module.total_steps and LR in options:
+            given = {name: number_of(options, name) for name in (LR, *module.schedule.curves)}
+            given["dropout"] = next((vars(m)["given_p"] for m in module.net.modules() if "given_p" in vars(m)), None)
+            given = {name: number for name, number in given.items() if number is not None}
+            publish(trainer, "schedule", schedule(module.schedule, module.total_steps, given))
 
 
 def evaluated(trainer, module) -> Answers:

@@ -1,4 +1,4 @@
-"""Losses, accuracy and learning rate of a run over its steps."""
+"""Losses, accuracy and learning rate of a run over its steps or epochs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PANELS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 LOG_FROM = 8  # a loss that spans more than this ratio has a log axis
 
 
-def curves(by_step: Mapping[str, Mapping[int, float]]) -> Figure | None:
-    """Draw metric → step → value; None where nothing was logged. Panels without a metric are left out."""
+def curves(by_step: Mapping[str, Mapping[int, float]], steps: str = "training step") -> Figure | None:
+    """Draw metric → step → value; None where nothing was logged. steps: label of the axis."""
     from matplotlib.figure import Figure
 
     panels = {title: {m: line for m, line in lines.items() if by_step.get(m)} for title, lines in PANELS.items()}
@@ -40,7 +40,7 @@ def curves(by_step: Mapping[str, Mapping[int, float]]) -> Figure | None:
         if title == "loss" and min(values) > 0 and max(values) > LOG_FROM * min(values):
             ax.set_yscale("log")
             plain_numbers(ax.yaxis)
-        ax.set(title=title, xlabel="training step")
+        ax.set(title=title, xlabel=steps)
         ax.grid(alpha=0.3, which="both")
         if title != "learning rate":
             ax.legend(fontsize=9)

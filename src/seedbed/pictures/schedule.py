@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seedbed.metrics import LR
 from seedbed.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -14,23 +16,20 @@ if TYPE_CHECKING:
 MAX_POINTS = 1000
 
 
-def schedule(numbers: Schedule, total_steps: int, lr: float, momentum: float = 0.0) -> Figure:
-    """Draw the lr on the left axis, and the momentum on the right one if it varies."""
+def schedule(numbers: Schedule, total_steps: int, given: Mapping[str, float]) -> Figure:
+    """Draw a panel for the lr and for each other number that varies. given: the numbers as the config gave them."""
     from matplotlib.figure import Figure
 
     steps = np.unique(np.linspace(0, total_steps - 1, min(total_steps, MAX_POINTS)).round())
-    lrs = [numbers(step / total_steps, "lr", lr) for step in steps]
-    momenta = [numbers(step / total_steps, "momentum", momentum) for step in steps]
-    figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
-    left = figure.subplots()
-    left.plot(steps, lrs, color="tab:blue", lw=2)
-    left.set_xlabel("training step")
-    left.set_ylabel("learning rate", color="tab:blue")
-    left.set_ylim(bottom=0)
-    left.grid(alpha=0.3)
-    if min(momenta) < max(momenta):
-        right = left.twinx()
-        right.plot(steps, momenta, color="tab:orange", lw=2, ls="--")
-        right.set_ylabel("momentum (dashed)", color="tab:orange")
-    left.set_title(f"Schedule of the {total_steps} training steps")
+    curves = {name: [numbers(step / total_steps, name, value) for step in steps] for name, value in given.items()}
+    curves = {name: values for name, values in curves.items() if name == LR or min(values) < max(values)}
+    figure = Figure(figsize=(4.6 * len(curves) + 1.4, 4), dpi=100, layout="constrained")
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for ax, (name, values) in zip(panels, curves.items(), strict=True):
+        ax.plot(steps, values, lw=2)
+        ax.set(xlabel="training step", ylabel="learning rate" if name == LR else name)
+        if name == LR:
+            ax.set_ylim(bottom=0)
+        ax.grid(alpha=0.3)
+    figure.suptitle(f"Schedule of the {total_steps} training steps")
     return figure

@@ -14,7 +14,7 @@ from seedbed.startup.quick_import import import_torch
 if TYPE_CHECKING:
     from seedbed.training.load import Loaded
 
-USAGE_ERROR = 2
+USAGE_ERROR, INTERRUPTED = 2, 130
 
 
 def arguments_of(doc: str) -> argparse.ArgumentParser:
@@ -45,6 +45,8 @@ def run_command(parser: argparse.ArgumentParser, use: Callable[[Loaded, argparse
     except (ConfigError, OSError) as error:
         print(error, file=sys.stderr)
         return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def shown(path: Path) -> Path:

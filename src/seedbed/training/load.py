@@ -83,10 +83,12 @@ class Loaded:
         return self.facts.classes
 
     def require_pictures(self) -> None:
-        """Raise ConfigError for a network whose inputs are no grey or RGB pictures or that tells no classes apart."""
+        """Raise ConfigError for a network that diverged or does not tell classes of grey or RGB pictures apart."""
         self.require_classes()
         if len(self.facts.shape) != 3 or self.facts.shape[0] not in (1, 3):
             raise ConfigError(f"{self.folder}: {self.name} takes no pictures, but {list(self.facts.shape)} numbers")
+        if not all(value.isfinite().all() for value in self.net.state_dict().values()):
+            raise ConfigError(f"{self.checkpoint}: has weights that are nan or inf: the run diverged")
 
     def convert(self, pixels: Tensor) -> Tensor:
         """Convert pixels 0–255 [N, C, H, W] to what the network sees."""
