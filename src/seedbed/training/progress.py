@@ -56,7 +56,7 @@ class RunProgress(ProgressBar):
             disable=not self.enabled or (self.table and not is_terminal),
             dynamic_ncols=True,
         )
-        if trainer.ckpt_path and module.history:  # its rows were shown
+        if self.table and trainer.ckpt_path and module.history:  # its rows were shown
             self._shown = module.history[-1]["epoch"]
         self._show(trainer, module)
 
@@ -66,12 +66,9 @@ class RunProgress(ProgressBar):
     def on_train_epoch_start(self, trainer, module) -> None:
         """Show the epoch before, whose metrics are known after the last hook that a callback has in it."""
         self._show(trainer, module)
-        shown = {
-            name: figure(float(trainer.callback_metrics[key]))
-            for name, key in COLUMNS.items()
-            if key in trainer.callback_metrics
-        }
-        self.bar.set_postfix({"epoch": f"{trainer.current_epoch}/{trainer.max_epochs}", **shown}, refresh=False)
+        known = {} if self.table else trainer.callback_metrics
+        shown = {name: figure(float(known[key])) for name, key in COLUMNS.items() if key in known}
+        self.bar.set_postfix({"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **shown}, refresh=False)
 
     def on_train_end(self, trainer, module) -> None:
         self._close(trainer, module)
@@ -99,9 +96,8 @@ class RunProgress(ProgressBar):
                 if not self._has_heading:
                     self._has_heading = True
                     more = f"   (every {every} epochs; history.csv has all)" if every > 1 else ""
-                    tqdm.write(
-                        "".join([f"{'epoch':>5}", *(f"{name:>{WIDTH + 2}}" for name in COLUMNS), f"{'time':>9}{more}"])
-                    )
+                    names = "".join(f"{name:>{WIDTH + 2}}" for name in COLUMNS)
+                    tqdm.write(f"epoch{names}{'time':>9}{more}")
                 tqdm.write(line(row, module.history[place - 1] if place else {}))
                 self._shown = row["epoch"]
         sys.stdout.flush()
