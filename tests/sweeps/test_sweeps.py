@@ -242,7 +242,7 @@ def test_hparams_have_equal_keys_and_kinds_across_a_sweep(sweep, launcher, left_
     for job, record in enumerate(records):
         told = metrics(folder / str(job))
         assert {"val/accuracy", "val/loss", "train/loss"} <= set(record["metrics"])
-        (point,) = left_in(folder / str(job)).curve("val/accuracy")
+        _, point = left_in(folder / str(job)).curve("val/accuracy")
         assert point == pytest.approx(told["val/accuracy"], abs=1e-6)
 
 

@@ -17,8 +17,8 @@ MISSING = object()
 def columns(jobs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], swept: Iterable[str]) -> dict[str, str]:
     """Return key → "number" if every job has a number there, else "text"; jobs are (config, choices of groups).
 
-    The keys that the command sweeps come first. One kind a column: where one job has a number and another has null, or
-    lacks the key, the dashboard could not sort the column.
+    The keys that the command sweeps come first, even those in which the first jobs of a search are equal. One kind a
+    column: where one job has a number and another has null, or lacks the key, the dashboard could not sort the column.
     """
     first: dict[str, Any] | None = None
     differing: dict[str, None] = {}
@@ -33,7 +33,7 @@ def columns(jobs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], swept: 
             if value is not first.get(key, MISSING) and value != first.get(key, MISSING):
                 differing[key] = None
             numbers[key] = numbers.get(key, 0) + (isinstance(value, int | float) and not isinstance(value, bool))
-    ordered = dict.fromkeys([*(key for key in swept if key in differing), *sorted(differing)])
+    ordered = dict.fromkeys([*(key for key in swept if key in numbers), *sorted(differing)])
     return {key: "number" if numbers[key] == count else "text" for key in ordered if key not in SWEEP_KEYS}
 
 
