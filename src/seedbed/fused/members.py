@@ -29,7 +29,6 @@ class MemberRecords:
         self._tested = {name: v.tolist() for name, v in stack.metrics.items() if name.startswith("test/")}
         # epochs that each member trained, [M]
         self.epochs = torch.where(stack.ended_at < 0, len(stack.history), stack.ended_at + 1)
-        self.final = [*dict.fromkeys(name for epoch in self._history for name in epoch), *self._tested]
         # [P] steps, [2, M, P] losses and lr
         self._point_steps = np.array([step for step, _, _ in stack.points], dtype=np.int64)
         values = [torch.stack(point[1:]) for point in stack.points] or [torch.empty(2, stack.members)]
@@ -65,6 +64,10 @@ class MemberRecords:
 
     def _steps_of(self, i: int) -> int:
         return max(int(self._stack.ended_steps[i]), 0) or self._steps[int(self.epochs[i]) - 1]
+
+    def logged(self, metrics: dict[str, Any]) -> Values:
+        """Return those of a member's metrics that are curves."""
+        return {name: metrics.get(name) for name in {**self._history[-1], **self._tested}}
 
     def curves(self, i: int) -> Curve:
         """Return the values by epoch that a solo run logs."""

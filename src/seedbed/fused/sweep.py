@@ -30,7 +30,7 @@ from seedbed.sweeps.columns import read_columns
 from seedbed.sweeps.states import finished
 from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.datamodule import DataModule
-from seedbed.training.hparams import hparams
+from seedbed.training.hparams import final, hparams
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.progress import RunProgress
 from seedbed.training.run import write_metrics
@@ -226,9 +226,8 @@ class FusedSweep:
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)), rows)
             write_history(job.folder, rows)
             if job.config["logger"]:
-                final = {name: metrics[name] for name in records.final if metrics.get(name) is not None}
-                record = hparams(job.config, job.choices, self.columns)
-                write_events(job.folder, records.curves(i), records.points(i), record, final)
+                record, logged = hparams(job.config, job.choices, self.columns), final(records.logged(metrics))
+                write_events(job.folder, records.curves(i), records.points(i), record, logged)
             log_file = job.folder / "train.log"
             epochs, dropped = metrics["epochs"], "stopped" in metrics
             left = f", which it left after {epochs} epochs: others were better" if dropped else ""

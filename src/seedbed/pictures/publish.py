@@ -51,7 +51,7 @@ def sweep_of(folder: Path) -> Path | None:
 
 def claim(path: Path, job: str) -> bool:
     """Return whether this job is the one of its sweep that writes a picture; one that is run again stays it."""
-    owner = path.with_suffix(".job")
+    owner = path.with_name(f".{path.stem}.job")
     owner.parent.mkdir(exist_ok=True)
     try:
         with open(owner, "x", encoding="utf-8") as file:

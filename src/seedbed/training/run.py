@@ -28,6 +28,7 @@ from seedbed.tables import figure
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.datamodule import DataModule
+from seedbed.training.hparams import final
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
 from seedbed.training.progress import RunProgress
@@ -95,7 +96,7 @@ def fit(
         trainer.test(module, data, verbose=False)
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
-            logger.log_hyperparams(hparams, module.metrics)
+            logger.log_hyperparams(hparams, final(module.metrics))
             logger.close()
     return {
         "status": "diverged" if module.diverged else "completed",
