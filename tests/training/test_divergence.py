@@ -1,4 +1,4 @@
-"""A run whose loss is not finite, or a million times the first, stops within ten steps and names the step, the same one under every loop."""
+"""A run whose loss left all bounds stops within ten steps and names the step, the same one in both loops."""
 
 import json
 

@@ -51,7 +51,7 @@ OBEYED = {
         ["trainer.max_epochs=5", "+trainer.check_val_every_n_epoch=2"],
         lambda run: validated_at(run) == [0, 8, 16, 20],
     ),
-    "num_sanity_val_steps": (["+trainer.num_sanity_val_steps=1"], lambda run: validated_at(run) == [4]),
+    "num_sanity_val_steps": (["+trainer.num_sanity_val_steps=0"], lambda run: validated_at(run) == [4]),
     "log_every_n_steps": (
         ["trainer.log_every_n_steps=2"],
         lambda run: [event.step for event in run.events("train/loss")] == [2, 4],

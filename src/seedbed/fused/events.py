@@ -65,6 +65,8 @@ def serialized(points: Points) -> bytes:
     A record is the event's length and checksum, the event, its checksum. An event has the wall time, the step as a
     varint, here always of 5 bytes, and a summary: for each tag a value with the tag and a float32.
     """
+    if not len(points.steps):
+        return b""
     tags = [tag.encode() for tag in points.values]
     heads = [bytes([10, len(tag) + 7, 10, len(tag)]) + tag + b"\x15" for tag in tags]
     first = bytes([42, sum(len(head) + 4 for head in heads)]) + heads[0]
@@ -79,7 +81,7 @@ def serialized(points: Points) -> bytes:
     for (tag, values), head in zip(points.values.items(), [first, *heads[1:]], strict=True):
         rows[f"head {tag}"], rows[tag] = head, values
     content = rows.view(np.uint8).reshape(len(rows), -1)
-    rows["length_crc"] = masked_crc(content[:1, :8])[0] if len(rows) else 0
+    rows["length_crc"] = masked_crc(content[:1, :8])[0]
     rows["crc"] = masked_crc(content[:, 12:-4])
     return rows.tobytes()
 

@@ -207,8 +207,9 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], fold
         callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.Checkpoint)]
     if options.get("enable_progress_bar") is False:
         callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.ProgressBar)]
+    quiet: dict[str, Any] = {"enable_model_summary": False, "default_root_dir": folder}
     # -1: the check before training is the validation of the untrained network
-    quiet: dict[str, Any] = {"enable_model_summary": False, "num_sanity_val_steps": -1, "default_root_dir": folder}
+    quiet["num_sanity_val_steps"] = 0 if config.get("ckpt_path") else -1
     if options.get("log_every_n_steps", "auto") == "auto":
         options["log_every_n_steps"] = 1
     with _mistakes_of_the_user("trainer: "):

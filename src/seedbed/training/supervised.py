@@ -322,7 +322,8 @@ class Supervised(pl.LightningModule):
         metrics = {f"val/{name}": value for name, value in self.evaluation_metrics().items()}
         trainer = self.trainer
         # Lightning's check before training validates the untrained network, if it takes all batches
-        if trainer.sanity_checking and trainer.num_sanity_val_batches != trainer.num_val_batches:
+        is_whole = trainer.num_sanity_val_batches == trainer.num_val_batches
+        if trainer.sanity_checking and (trainer.ckpt_path or not is_whole):
             return
         self.log_metrics(metrics)
         self.keep_classes()
