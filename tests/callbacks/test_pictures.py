@@ -259,3 +259,22 @@ def test_schedule_of_a_run_has_a_panel_for_each_number_that_it_drives(fit, monke
 def test_grid_refuses_a_caption_too_few():
     with pytest.raises(ValueError, match="shorter"):
         grid(np.zeros((2, 4, 4)), ["one"], "title", 2)
+
+
+def test_jobs_of_a_sweep_share_the_pictures_that_are_the_same(sweep):
+    words = ["callbacks=pictures", "model=linear", "seed=0,1", "trainer.max_epochs=1", "+trainer.limit_train_batches=2"]
+    folder = sweep("basic", *words)
+    shared, own = {"samples", "class_means", "schedule"}, NAMES - {"samples", "class_means", "schedule"}
+
+    def tags(job):
+        found = EventAccumulator(str(folder / job), size_guidance={"images": 0}).Reload().Tags()["images"]
+        return {tag.removeprefix("pictures/") for tag in found}
+
+    assert (tags("0"), tags("1")) == (NAMES, own)
+    assert {path.stem.rpartition("-")[0] for path in folder.glob("pictures/*.png")} == shared
+    assert all({path.stem for path in folder.glob(f"{job}/pictures/*.png")} == own for job in "01")
+    # the job that has them writes them again when it is run again
+    (folder / "0/metrics.json").unlink()
+    (folder / "0/checkpoints/last.ckpt").unlink()
+    sweep("basic", *words, folder=folder)
+    assert (tags("0"), tags("1")) == (NAMES, own)
