@@ -28,8 +28,8 @@ def test_train_gives_a_run_with_the_files_of_the_command_twice_in_a_row(tmp_path
     again = seedbed.load(runs[0].folder)
     assert again.metrics == runs[0].metrics and again.config["optim"]["lr"] == 1
     if find_spec("pandas"):
-        assert again.history["epoch"].tolist() == [1]
-        assert again.history["val/accuracy"].iloc[0] == again.metrics["val/accuracy"]
+        assert again.history["epoch"].tolist() == [0, 1]
+        assert again.history["val/accuracy"].iloc[1] == again.metrics["val/accuracy"]
     weights, own = again.net.state_dict(), seedbed.load(runs[1].folder, which="last").net.state_dict()
     assert weights.keys() == own.keys() and all(weights[name].shape == own[name].shape for name in own)
 

@@ -36,6 +36,13 @@ def test_one_command_trains_and_leaves_a_complete_run(tmp_path):
     assert metrics.keys() >= {"status", "val/loss", "val/accuracy", "epochs", "steps", "seed", "fit_seconds"}
     assert metrics.keys() >= {"versions", "git"} and metrics["status"] == "completed"
     assert (metrics["epochs"], metrics["steps"]) == (3, 147) and metrics["val/accuracy"] > 0.96
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert rows[0] == ["epoch", "train", "loss", "val", "loss", "accuracy", "time"]
+    # the untrained network and three epochs, each once, and nothing of a progress bar
+    assert [row[0] for row in rows[1:5]] == ["0", "1", "2", "3"] and "training" not in done.stdout + done.stderr
+    assert rows[1][1] == "–" and rows[4][3] == f"{metrics['val/accuracy']:.4f}" and rows[5][0] == "completed:"
+    by_class = metrics["val/accuracy_by_class"]
+    assert rows[6] == ["classes:", *f"7 {by_class['7']:.4f} 3 {by_class['3']:.4f} mean".split(), rows[6][-1]]
     for text in (f"val/accuracy {metrics['val/accuracy']:.4f}", str(folder.relative_to(tmp_path)), "tensorboard"):
         assert text in done.stdout
     for name in ("last", "best"):

@@ -215,7 +215,7 @@ RULES: dict[str, Rule] = {
     ),
     "trainer.check_val_every_n_epoch": optional(integer(1)),
     "trainer.num_sanity_val_steps": optional(integer(-1)),
-    "trainer.log_every_n_steps": optional(integer(0)),
+    "trainer.log_every_n_steps": Rule(lambda v: v == "auto" or (_is_int(v) and v >= 0), "auto or an integer ≥ 0"),
     "trainer.enable_checkpointing": optional(BOOL),
     "trainer.enable_progress_bar": optional(BOOL),
     "trainer.enable_model_summary": optional(BOOL),

@@ -55,7 +55,7 @@ def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | No
     if sweep:
         config = {**config, "ckpt_path": own_checkpoint(folder) or config["ckpt_path"]}
     record = hparams(config, choices, read_columns(sweep) if sweep else None)
-    metrics = spread(train_parts, config, folder, record)  # in one process for each device
+    metrics = spread(train_parts, config, folder, record, sweep is None)  # in one process for each device
     write_metrics(folder, {**metrics, "seed": config["seed"]})  # the run is complete
     log.info(report(metrics, folder, here, alone=sweep is None))
     return metrics

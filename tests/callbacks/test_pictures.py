@@ -86,10 +86,15 @@ def test_curves_are_what_a_run_and_its_resumption_logged(fit, tmp_path, monkeypa
     last = f"ckpt_path={tmp_path}/checkpoints/last.ckpt"
     run = fit(*overrides, "trainer.max_epochs=3", last, folder=tmp_path)
     panels = lines([figure for name, figure in drawn if name == "curves"][-1])
-    for title, tag in (("loss", "train/loss"), ("accuracy", "val/accuracy"), ("learning rate", "lr")):
+    train, valid = list(range(1, 16)), [0, 5, 10, 15]
+    for title, tag, at in (
+        ("loss", "train/loss", train),
+        ("accuracy", "val/accuracy", valid),
+        ("learning rate", "lr", train),
+    ):
         _, steps, values = panels[title][0]
         assert dict(zip(steps, values, strict=True)) == {event.step: event.value for event in run.events(tag)}
-        assert steps[-3:] == [5, 10, 15]
+        assert list(steps) == at
 
 
 def test_curves_without_tensorboard_are_those_of_the_epochs(fit, monkeypatch):
@@ -254,3 +259,22 @@ def test_schedule_of_a_run_has_a_panel_for_each_number_that_it_drives(fit, monke
 def test_grid_refuses_a_caption_too_few():
     with pytest.raises(ValueError, match="shorter"):
         grid(np.zeros((2, 4, 4)), ["one"], "title", 2)
+
+
+def test_jobs_of_a_sweep_share_the_pictures_that_are_the_same(sweep):
+    words = ["callbacks=pictures", "model=linear", "seed=0,1", "trainer.max_epochs=1", "+trainer.limit_train_batches=2"]
+    folder = sweep("basic", *words)
+    shared, own = {"samples", "class_means", "schedule"}, NAMES - {"samples", "class_means", "schedule"}
+
+    def tags(job):
+        found = EventAccumulator(str(folder / job), size_guidance={"images": 0}).Reload().Tags()["images"]
+        return {tag.removeprefix("pictures/") for tag in found}
+
+    assert (tags("0"), tags("1")) == (NAMES, own)
+    assert {path.stem.rpartition("-")[0] for path in folder.glob("pictures/*.png")} == shared
+    assert all({path.stem for path in folder.glob(f"{job}/pictures/*.png")} == own for job in "01")
+    # the job that has them writes them again when it is run again
+    (folder / "0/metrics.json").unlink()
+    (folder / "0/checkpoints/last.ckpt").unlink()
+    sweep("basic", *words, folder=folder)
+    assert (tags("0"), tags("1")) == (NAMES, own)

@@ -55,7 +55,7 @@ def test_best_third_stays_at_each_rung_and_only_that_is_trained(sweep, monkeypat
     assert trained == [m for m, epochs in ((9, 1), (3, 2), (1, 2)) for _ in range(epochs * STEPS)]
 
     sign = -1 if metric == "val/loss" else 1
-    scores = [[sign * v for v in curve(full, job, metric)] for job in range(9)]
+    scores = [[sign * v for v in curve(full, job, metric)[1:]] for job in range(9)]
     expected, left = [5] * 9, list(range(9))
     for epochs, keep in ((1, 3), (3, 1)):
         left.sort(key=lambda job: -scores[job][epochs - 1])  # a stable sort: of equals the earlier job
@@ -67,7 +67,8 @@ def test_best_third_stays_at_each_rung_and_only_that_is_trained(sweep, monkeypat
     assert [m["steps"] for m in found] == [epochs * STEPS for epochs in expected]
     assert [m.get("stopped") for m in found] == ["halving" if epochs < 5 else None for epochs in expected]
     assert {m["status"] for m in found} == {"completed"}
-    assert [len(curve(halved, job, "train/loss")) for job in range(9)] == expected
+    assert [len(curve(halved, job, "val/loss")) - 1 for job in range(9)] == expected
+    assert [len(curve(halved, job, "train/loss")) for job in range(9)] == [STEPS * epochs for epochs in expected]
     assert found[left[0]]["val/accuracy"] == pytest.approx(metrics(full)[left[0]]["val/accuracy"], abs=5e-5)
     shorter = {epochs: sweep("fused", NINE[0], f"trainer.max_epochs={epochs}") for epochs in (1, 3)} | {5: full}
     for job, epochs in enumerate(expected):

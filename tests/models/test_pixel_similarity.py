@@ -83,3 +83,10 @@ def test_class_without_images_is_no_nan():
     net = PixelSimilarity((1, 2, 2), 3)
     net.fit([(torch.ones(4, 1, 2, 2), torch.tensor([0, 0, 1, 1]))])
     assert net.means.flatten(1).tolist() == [[1] * 4, [1] * 4, [0] * 4]
+
+
+def test_accuracy_by_class_is_the_courses(fit):
+    metrics = fit("model=pixel_similarity").metrics
+    shares = metrics["val/accuracy_by_class"]
+    assert {name: round(share, 4) for name, share in shares.items()} == {"3": 0.9168, "7": 0.9854}
+    assert (round(sum(shares.values()) / 2, 4), round(metrics["val/accuracy"], 4)) == (0.9511, 0.9514)

@@ -1,6 +1,7 @@
 """Searches: Optuna's trials are jobs of a sweep, which can be killed and resumed."""
 
 import json
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -250,6 +251,15 @@ def test_each_batch_is_a_stack_and_a_diverging_trial_a_failed_one(tmp_path):
     assert best(tmp_path)["best_params"]["optim.lr"] == 0.01
     assert best(tmp_path)["best_value"] == min(m["val/loss"] for m in metrics if m["val/loss"] is not None)
     assert (tmp_path / "summary.csv").read_text().count("\n") == 6
+
+
+def test_jobs_are_named_by_the_search_space_even_one_by_one(tmp_path):
+    words = ["model=choice(linear,mlp)", "optim.lr=tag(log,interval(0.01,1))", "trainer.max_epochs=0"]
+    one_by_one = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1"]
+    sweep(tmp_path, *words, *one_by_one)
+    folders = [line["folder"] for line in Manifest(tmp_path).jobs.values()]
+    assert all(re.fullmatch(rf"0{n}-(linear|mlp)-lr0\.\d+", name) for n, name in enumerate(folders))
+    assert json.loads((tmp_path / "columns.json").read_text()) == {"model": "text", "optim.lr": "number"}
 
 
 METRICS = {"data=mnist_sample": "val/accuracy", "data=function": "val/loss", "model=gan": "val/loss"}

@@ -134,7 +134,7 @@ def test_run_with_nothing_left_to_train_is_evaluated(fit, tmp_path):
 
 def test_best_checkpoint_is_the_epoch_of_the_highest_accuracy(fit, tmp_path):
     run = fit("trainer.max_epochs=6", "data.shuffle=false", "optim.lr=1", folder=tmp_path)
-    curve = run.curve("val/accuracy")
+    curve = run.curve("val/accuracy")[1:]
     best = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)
     assert best["epoch"] == curve.index(max(curve))
     run.module.load_state_dict(best["state_dict"])
@@ -148,7 +148,7 @@ def test_best_checkpoint_without_classes_is_the_epoch_of_the_lowest_loss_and_acc
     # so large a rate that the loss goes up and down
     words = ["data=function", "model=rectified_lines", "loss=mse", "optim=adam", "optim.lr=0.5"]
     run = fit(*words, "trainer.max_epochs=8", folder=tmp_path)
-    curve = run.curve("val/loss")
+    curve = run.curve("val/loss")[1:]
     best = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)
     assert best["epoch"] == curve.index(min(curve)) < 7
     assert run.metrics["val/accuracy"] is None and "val/accuracy" not in run.hparams()["metrics"]
@@ -171,7 +171,7 @@ def test_lightning_counts_true_steps_whatever_the_slices(fit, monkeypatch):
     monkeypatch.setattr(seedbed.training.fast_loop, "CALL", 0.0)
     single = fit("trainer.max_epochs=2")
     assert whole.trainer.global_step == single.trainer.global_step == 98
-    assert [e.step for e in whole.events("val/loss")] == [e.step for e in single.events("val/loss")] == [49, 98]
+    assert [e.step for e in whole.events("val/loss")] == [e.step for e in single.events("val/loss")] == [0, 49, 98]
     assert_same_bits(weights(whole.module), weights(single.module))
 
 
@@ -214,12 +214,9 @@ def test_event_file_holds_the_curves_and_one_hparams_record_with_real_metrics(fi
     run = fit("trainer.max_epochs=3", folder=tmp_path)
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
     assert run.curve("val/accuracy")[-1] == pytest.approx(run.metrics["val/accuracy"])
-    assert {name: len(run.curve(name)) for name in ("train/loss", "val/loss", "val/accuracy", "lr")} == {
-        "train/loss": 3,
-        "val/loss": 3,
-        "val/accuracy": 3,
-        "lr": 3,
-    }
+    steps = {tag: [e.step for e in run.events(tag)] for tag in ("train/loss", "lr", "val/loss", "val/accuracy")}
+    assert steps["val/loss"] == steps["val/accuracy"] == [0, 49, 98, 147]
+    assert steps["train/loss"] == steps["lr"] == list(range(1, 148))
     record = run.hparams()
     assert record["hparams"]["optim.lr"] == 0.1 and record["hparams"]["model"] == "mlp"
     assert "val/accuracy" in record["metrics"] and "hp_metric" not in record["metrics"]

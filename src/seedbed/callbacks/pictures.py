@@ -41,8 +41,8 @@ class Pictures(Callback):
             splits = trainer.datamodule.splits
             if splits.classes:
                 images, targets = splits.train
-                publish(trainer, "samples", samples(images, targets, splits.classes))
-                publish(trainer, "class_means", class_means(images, targets, splits.classes))
+                publish(trainer, "samples", samples(images, targets, splits.classes), shared=True)
+                publish(trainer, "class_means", class_means(images, targets, splits.classes), shared=True)
             self._draw_weights(trainer, module)
 
     def on_train_epoch_end(self, trainer, module) -> None:
@@ -85,7 +85,7 @@ class Pictures(Callback):
             given = {name: number_of(options, name) for name in (LR, *module.schedule.curves)}
             given["dropout"] = next((vars(m)["given_p"] for m in module.net.modules() if "given_p" in vars(m)), None)
             given = {name: number for name, number in given.items() if number is not None}
-            publish(trainer, "schedule", schedule(module.schedule, module.total_steps, given))
+            publish(trainer, "schedule", schedule(module.schedule, module.total_steps, given), shared=True)
 
 
 def evaluated(trainer, module) -> Answers:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from seedbed.errors import ConfigError
 from seedbed.fused.halving import Halving
 from seedbed.fused.stack import Stack
-from seedbed.training.build import Config, Parts, build_callbacks
+from seedbed.training.build import Config, Parts, build_callbacks, points_every
 from seedbed.training.datamodule import DataModule
 
 
@@ -34,4 +34,6 @@ def build_stack(
     nets, losses, optimizers, schedules = zip(*members, strict=True)
     stopper = next(iter(build_callbacks(configs[0])), None)
     defaults = [optimizer.defaults for optimizer in optimizers]
-    return Stack(nets, groups, losses, type(optimizers[0]), defaults, schedules, stopper, halving)
+    stack = Stack(nets, groups, losses, type(optimizers[0]), defaults, schedules, stopper, halving)
+    stack.log_every_n_steps = points_every(configs[0])
+    return stack

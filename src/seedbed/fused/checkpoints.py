@@ -77,6 +77,7 @@ class MemberCheckpoints:
                 continue
             progress = self.progress[epoch]
             metrics = {k: v[i].item() for k, v in stack.history[epoch].items()}
+            rows = [row for row in history if row["epoch"] <= epoch + 1]
             # the best epoch may also be the last
             over = stopped and epoch == last_epoch
             run = {"metrics": metrics, "diverged": over and bool(stack.diverged[i]), "over": over}
@@ -90,8 +91,8 @@ class MemberCheckpoints:
                         _optimizer_state(tensors, i, optimizer, metrics["lr"], progress["global_step"])
                     ],
                     "losses": LossRecord().state_dict(),
-                    "history": history[: epoch + 1],
-                    "seconds": history[epoch]["seconds"],
+                    "history": rows,
+                    "seconds": rows[-1]["seconds"],
                     "rng": self.rng,
                 },
                 folder / f"{name}.ckpt",

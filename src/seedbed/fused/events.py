@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard.summary import custom_scalars
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from seedbed.training.event_files import cut
+from seedbed.training.logger import CHARTS
 
 _number = count()
+
+
+@dataclass(frozen=True)
+class Points:
+    """Curves with the same steps: wall times [P], steps [P], tag → values [P]."""
+
+    times: np.ndarray
+    steps: np.ndarray
+    values: Mapping[str, np.ndarray]
 
 
 def write_events(
     folder: Path,
     curves: Iterable[tuple[float, int, dict[str, float]]],
+    points: Points,
     hparams: dict[str, str | int | float],
     metrics: dict[str, float],
 ) -> None:
-    """Replace a folder's event files by one with the curves and the HParams record.
+    """Replace a folder's event files by one with the curves, the points and the HParams record.
 
     curves: (wall time, step, metrics) of each epoch.
     """
@@ -35,8 +50,54 @@ def write_events(
     with open(folder / name, "wb") as file:
         writer = RecordWriter(file)
         writer.write(Event(wall_time=curves[0][0], file_version="brain.Event:2").SerializeToString())
+        writer.write(Event(wall_time=curves[0][0], summary=custom_scalars(CHARTS)).SerializeToString())
+        file.write(serialized(points))
         for wall_time, step, values in curves:
             summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
             writer.write(Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
         for summary in hparams_summaries(hparams, metrics):
             writer.write(Event(wall_time=now, summary=summary).SerializeToString())
+
+
+def serialized(points: Points) -> bytes:
+    """Return the records of all points at once, which one by one take 30 times as long: an array of bytes [P, length].
+
+    A record is the event's length and checksum, the event, its checksum. An event has the wall time, the step as a
+    varint, here always of 5 bytes, and a summary: for each tag a value with the tag and a float32.
+    """
+    if not len(points.steps):
+        return b""
+    tags = [tag.encode() for tag in points.values]
+    heads = [bytes([10, len(tag) + 7, 10, len(tag)]) + tag + b"\x15" for tag in tags]
+    first = bytes([42, sum(len(head) + 4 for head in heads)]) + heads[0]
+    layout: list[tuple] = [("length", "<u8"), ("length_crc", "<u4"), ("a", "u1"), ("time", "<f8"), ("b", "u1")]
+    layout += [("step", "u1", 5)]
+    for tag, head in zip(points.values, [first, *heads[1:]], strict=True):
+        layout += [(f"head {tag}", f"S{len(head)}"), (tag, "<f4")]
+    rows = np.zeros(len(points.steps), [*layout, ("crc", "<u4")])
+    rows["length"], rows["a"], rows["b"] = rows.itemsize - 16, 9, 16
+    rows["time"] = points.times
+    rows["step"] = points.steps[:, None] >> 7 * np.arange(5) & 127 | [128, 128, 128, 128, 0]
+    for (tag, values), head in zip(points.values.items(), [first, *heads[1:]], strict=True):
+        rows[f"head {tag}"], rows[tag] = head, values
+    content = rows.view(np.uint8).reshape(len(rows), -1)
+    rows["length_crc"] = masked_crc(content[:1, :8])[0]
+    rows["crc"] = masked_crc(content[:, 12:-4])
+    return rows.tobytes()
+
+
+def masked_crc(rows: np.ndarray) -> np.ndarray:
+    """Return TensorFlow's masked CRC-32C of each row of bytes [P, length]."""
+    table, crc = _crc_table(), np.full(len(rows), 0xFFFFFFFF, np.uint32)
+    for column in rows.T:
+        crc = table[(crc ^ column) & 0xFF] ^ (crc >> np.uint32(8))
+    crc = ~crc
+    return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)
+
+
+@cache
+def _crc_table() -> np.ndarray:
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = np.where(table & 1, (table >> np.uint32(1)) ^ np.uint32(0x82F63B78), table >> np.uint32(1))
+    return table.astype(np.uint32)

@@ -16,15 +16,10 @@ SUPERVISED = "seedbed.training.supervised.Supervised"
 LOGGERS = ({}, {"tensorboard": {"_target_": "seedbed.training.logger.RunLogger"}})
 EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member, by these alone:
 STOPS_BY = {"_target_", "monitor", "mode", "patience", "min_delta"}
+# mean the same for a stack
 TRAINER = {"_target_", "max_epochs", "accelerator", "devices", "strategy", "precision", "gradient_clip_val"}
-TRAINER |= {
-    "loop",
-    "threads",
-    "accumulate_grad_batches",
-    "limit_train_batches",
-    "deterministic",
-    "benchmark",
-}  # mean the same for a stack
+TRAINER |= {"loop", "threads", "accumulate_grad_batches", "limit_train_batches", "deterministic", "benchmark"}
+TRAINER |= {"log_every_n_steps"}
 
 
 @dataclass

@@ -19,7 +19,7 @@ from seedbed.optim.stacked_optimizer import StackedOptimizer
 from seedbed.schedules import Schedule
 from seedbed.training.checkpoints import merit
 from seedbed.training.loss_record import LossRecord
-from seedbed.training.supervised import Supervised
+from seedbed.training.supervised import Supervised, by_class
 
 
 class Stack(Supervised):
@@ -53,9 +53,15 @@ class Stack(Supervised):
         self.stopper, self.halving = stopper, halving
         self._hold(torch.arange(self.members))
         self.metrics: dict[str, Tensor] = {}
-        # one entry an epoch: its metrics, and the time at its end
+        # metrics of epoch 0, the untrained members, and the time then; after it one entry an epoch, at its end
+        self.untrained: dict[str, Tensor] = {}
+        self.began = 0.0
         self.history: list[dict[str, Tensor]] = []
         self.wall_times: list[float] = []
+        # (step, train/loss [M], lr [M]), nan for members that left
+        self.points: list[tuple[int, Tensor, Tensor]] = []
+        # [M, C]
+        self.accuracy_by_class: Tensor | None = None
         # epochs that the members trained, added up
         self.epochs_trained = 0
         # [M]: the epoch in which a member stopped before the others, or -1, and its steps then; whether it fell behind,
@@ -120,7 +126,17 @@ class Stack(Supervised):
             g.mul_(scale.view(-1, *[1] * (g.dim() - 1)))
 
     def learning_rate(self) -> Tensor:
-        return self.optimizers().optimizer.lr.clone()
+        return self._optimizer.lr.clone()
+
+    def log_points(self, ended: bool = False) -> None:
+        for step, losses in self.record.take_points(ended):
+            self.points.append(
+                (step, *map(self._of_all, (torch.from_numpy(losses).float(), self._lrs.pop(step).float())))
+            )
+
+    def _of_all(self, values: Tensor) -> Tensor:
+        """Return values [m, …] of the members held as [M, …], nan for those that left the stack."""
+        return values.new_full((self.members, *values.shape[1:]), torch.nan).index_copy(0, self.rows, values)
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
@@ -129,6 +145,9 @@ class Stack(Supervised):
         self._drop()
 
     def keep_epoch(self) -> None:
+        if self.trainer.sanity_checking:
+            self.untrained, self.began = dict(self.metrics), time.time()
+            return
         self.history.append(dict(self.metrics))
         self.wall_times.append(time.time())
 
@@ -155,12 +174,13 @@ class Stack(Supervised):
 
     def _reduce_to(self, places: Tensor, groups: int) -> None:
         """Hold only the members at `places` from now on, in `groups` groups of one size."""
+        self.log_points()
         before = self._groups_left()
         self.net.hold({name: value[places] for name, value in self.net.stacked_state().items()}, groups)
         self.optimizers().optimizer.take(places)
         self._hold(self.rows[places])
         self.record.take(places)
-        self._evaluated = self.new_sums(3)
+        self._evaluated = self.new_sums(2)
         self._serve_only_groups_left(before)
 
     def _hold(self, rows: Tensor) -> None:
@@ -189,7 +209,7 @@ class Stack(Supervised):
         """End the runs of members that diverged, or that EarlyStopping ends; stop when all have ended."""
         stops_early = self._stops_early()
         losses = self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0)
-        self.record.mark_diverged(~torch.isfinite(losses[self.rows]))
+        self.record.mark_diverged(losses[self.rows])
         self.stop_if_diverged()
         self._end((self.ended_at < 0) & stops_early)
 
@@ -219,6 +239,7 @@ class Stack(Supervised):
             self._keep(self.best, better)
 
     def on_train_end(self) -> None:
+        super().on_train_end()
         self._keep(self.final, self.ended_at < 0)
 
     def _keep(self, copies: dict[str, Tensor], members: Tensor) -> None:
@@ -248,25 +269,31 @@ class Stack(Supervised):
         """Hold all M members, each with the weights it ended with: some stopped before the others."""
         self.net.hold({name: self.final[f"net.{name}"] for name in self.net.stacked_state()}, self.all_groups)
         self._hold(torch.arange(self.members))
-        self._evaluated = self.new_sums(3)
+        self._evaluated = self.new_sums(2)
 
     def evaluate_batch(self, batch: tuple[Tensor, Tensor]) -> None:
         # all members see one batch: x [B, …] → output [m, B, K] against y [B]
         x, y = batch
         output = self.net(x)
-        self._evaluated[0] += (self._member_losses(output, y, None) * len(y)).cpu().double()
-        if y.is_floating_point():
-            self._evaluated[1] = torch.nan
-        else:
+        samples = torch.full((self.net.members,), float(len(y)), dtype=torch.float64)
+        self._evaluated += torch.stack([(self._member_losses(output, y, None) * len(y)).cpu().double(), samples])
+        if not y.is_floating_point():
             # predictions are row by row: all members' rows in one call
             predicted = self.loss.predict(output.flatten(0, 1)).view(self.net.members, len(y))
-            self._evaluated[1] += (predicted == y).sum(1).cpu()
-        self._evaluated[2] += len(y)
+            self._answered += by_class(y, predicted == y, self.trainer.datamodule.num_classes)
+
+    def keep_classes(self) -> None:
+        if "val/accuracy" not in self.metrics:
+            return
+        now = self._of_all(self._accuracies)
+        kept = now if self.accuracy_by_class is None else self.accuracy_by_class
+        running = (self.ended_at < 0) | (self.ended_at == self.current_epoch)
+        self.accuracy_by_class = torch.where(running[:, None], now, kept)
 
     def log_metrics(self, metrics: dict[str, Tensor]) -> None:
         """Keep values [m] as [M], nan for members that left the stack."""
         for name, values in metrics.items():
-            self.metrics[name] = values.new_full((self.members,), torch.nan).index_copy(0, self.rows, values)
+            self.metrics[name] = self._of_all(values)
         shown = {"val/accuracy": torch.max, "train/loss": torch.nanmedian, "val/loss": torch.nanmedian}
         # the progress bar shows the best accuracy and the median losses
         for name in shown.keys() & metrics.keys():
@@ -275,7 +302,8 @@ class Stack(Supervised):
     # --- the stack's own resume point
 
     KEPT = ("history", "wall_times", "ended_at", "ended_steps", "diverged", "diverged_at", "stop_score", "stop_wait")
-    KEPT += ("best_score", "best_epoch", "best", "final", "dropped", "epochs_trained")
+    KEPT += ("best_score", "best_epoch", "best", "final", "dropped", "epochs_trained", "untrained", "began", "points")
+    KEPT += ("accuracy_by_class",)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -290,7 +318,7 @@ class Stack(Supervised):
         rows = checkpoint["rows"]
         self.net.hold({name: value[rows] for name, value in self.net.stacked_state().items()}, checkpoint["groups"])
         self._hold(rows)
-        self._evaluated = self.new_sums(3)
+        self._evaluated = self.new_sums(2)
 
 
 def _distinct(parts: Sequence) -> list[tuple[Any, Tensor]]:

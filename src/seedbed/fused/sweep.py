@@ -21,6 +21,7 @@ from seedbed.fused.capacity import capacity
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import write_events
 from seedbed.fused.halving import Halving
+from seedbed.fused.members import MemberRecords
 from seedbed.fused.plan import StackPlan, order_of, plan, record, recorded, why_alone
 from seedbed.fused.stack import Stack
 from seedbed.history import write_history
@@ -29,7 +30,7 @@ from seedbed.sweeps.columns import read_columns
 from seedbed.sweeps.states import finished
 from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.datamodule import DataModule
-from seedbed.training.hparams import hparams
+from seedbed.training.hparams import final, hparams
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.progress import RunProgress
 from seedbed.training.run import write_metrics
@@ -215,45 +216,21 @@ class FusedSweep:
 
     def _write(self, piece: StackPlan, stack: Stack, checkpoints: StackCheckpoints, seconds: float):
         files = MemberCheckpoints(stack, checkpoints.progress, torch.get_rng_state())
-        history = [{name: values.tolist() for name, values in epoch.items()} for epoch in stack.history]
-        tested = {k: v.tolist() for k, v in stack.metrics.items() if k.startswith("test/")}
-        steps = [checkpoints.progress[epoch]["global_step"] for epoch in range(len(history))]
-        epochs_of = torch.where(stack.ended_at < 0, len(history), stack.ended_at + 1)
+        records = MemberRecords(stack, [checkpoints.progress[e]["global_step"] for e in range(len(stack.history))])
+        share = seconds / int(records.epochs.sum())  # of an epoch of a member
         for i, number in enumerate(piece.jobs):
             job = self.jobs[number]
             if finished(job.folder):
                 continue  # written before the sweep was killed
-            epochs = int(epochs_of[i])
-            curves = [
-                (wall_time, step, {name: values[i] for name, values in epoch.items()})
-                for wall_time, step, epoch in zip(stack.wall_times, steps, history[:epochs], strict=False)
-            ]
-            share = seconds / int(epochs_of.sum())  # of an epoch of a member
-            rows = [
-                {"epoch": n, **values, "seconds": round(share * n, 6)}
-                for n, (_, _, values) in enumerate(curves, start=1)
-            ]
-            metrics = {
-                "status": "diverged" if stack.diverged[i] else "completed",
-                **({"diverged_at": int(stack.diverged_at[i])} if stack.diverged[i] else {}),  # type: ignore[index]
-                **({"stopped": "halving"} if stack.dropped[i] else {}),
-                **{name: curves[-1][2].get(name) for name in ("val/loss", "val/accuracy", "train/loss", "lr")},
-                **{name: values[i] for name, values in tested.items()},
-                "epochs": epochs,
-                "steps": max(int(stack.ended_steps[i]), 0) or steps[epochs - 1],
-                "fit_seconds": round(share * epochs, 6),
-                "seed": job.config["seed"],
-            }
+            rows, metrics = records.rows(i, share), {**records.metrics(i, share), "seed": job.config["seed"]}
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)), rows)
             write_history(job.folder, rows)
-            if tested:
-                last = {name: metrics[name] for name in tested}
-                curves.append((time.time(), metrics["steps"], last))
-            final = {k: v for k, v in metrics.items() if (k == "lr" or "/" in k) and v is not None}
             if job.config["logger"]:
-                write_events(job.folder, curves, hparams(job.config, job.choices, self.columns), final)
+                record, logged = hparams(job.config, job.choices, self.columns), final(records.logged(metrics))
+                write_events(job.folder, records.curves(i), records.points(i), record, logged)
             log_file = job.folder / "train.log"
-            left = f", which it left after {epochs} epochs: others were better" if stack.dropped[i] else ""
+            epochs, dropped = metrics["epochs"], "stopped" in metrics
+            left = f", which it left after {epochs} epochs: others were better" if dropped else ""
             log_file.write_text(f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack{left}\n")
             write_metrics(job.folder, metrics)  # last: the job is complete
             yield number, metrics

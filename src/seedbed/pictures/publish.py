@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +13,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import FileWriter
 
+# what the folder of a sweep holds
+SWEEP = "manifest.jsonl"
 
-def publish(trainer, name: str, figure: Figure) -> None:
+
+def publish(trainer, name: str, figure: Figure, shared: bool = False) -> None:
     """Write `pictures/NAME.png` into the run's folder, over an earlier one, and the same to TensorBoard at this step.
 
-    Only the first process writes. The folder is the trainer's `default_root_dir`.
+    Only the first process writes. The folder is the trainer's `default_root_dir`. shared: the jobs of a sweep may have
+    the same picture; then it is written once, into the sweep's folder `pictures` and by one job to TensorBoard.
     """
     if not trainer.is_global_zero:
         return
     png = BytesIO()
     figure.savefig(png, format="png")
-    path = Path(trainer.default_root_dir, "pictures", f"{name}.png")
+    folder = Path(trainer.default_root_dir)
+    path = folder / "pictures" / f"{name}.png"
+    if shared and (sweep := sweep_of(folder)):
+        path = sweep / "pictures" / f"{name}-{hashlib.sha256(png.getvalue()).hexdigest()[:8]}.png"
+        if not claim(path, str(folder.relative_to(sweep))):
+            return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, png.getvalue())
     if writer := event_writer(trainer):
@@ -32,6 +42,23 @@ def publish(trainer, name: str, figure: Figure) -> None:
         image = Summary.Image(encoded_image_string=png.getvalue(), width=width, height=height, colorspace=4)
         value = Summary.Value(tag=f"pictures/{name}", image=image)
         writer.add_summary(Summary(value=[value]), trainer.global_step)
+
+
+def sweep_of(folder: Path) -> Path | None:
+    """Return the folder of the sweep that a job's folder lies in, None for a run alone."""
+    return next((parent for parent in folder.parents if (parent / SWEEP).is_file()), None)
+
+
+def claim(path: Path, job: str) -> bool:
+    """Return whether this job is the one of its sweep that writes a picture; one that is run again stays it."""
+    owner = path.with_name(f".{path.stem}.job")
+    owner.parent.mkdir(exist_ok=True)
+    try:
+        with open(owner, "x", encoding="utf-8") as file:
+            file.write(job)
+        return True
+    except FileExistsError:
+        return owner.read_text(encoding="utf-8") == job
 
 
 def event_writer(trainer) -> FileWriter | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +11,38 @@ from seedbed.config_values import SWEEP_KEYS, leaves
 from seedbed.files import write_whole
 
 NAME = "columns.json"
-MISSING = object()
+# columns that TensorBoard shows before one ticks others
+SHOWN = 5
 
 
 def columns(jobs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], swept: Iterable[str]) -> dict[str, str]:
     """Return key → "number" if every job has a number there, else "text"; jobs are (config, choices of groups).
 
-    The keys that the command sweeps come first. One kind a column: where one job has a number and another has null, or
-    lacks the key, the dashboard could not sort the column.
+    These are the keys that the command sweeps, even those in which the first jobs of a search are equal, and up to
+    SHOWN in all others that differ. A key that some jobs lack and that is equal in the others is a constant, and one
+    whose value is that of a swept key, as data.seed is the seed, says nothing new. One kind a column: where one job has
+    a number and another has null, or lacks the key, the dashboard could not sort the column.
     """
-    first: dict[str, Any] | None = None
-    differing: dict[str, None] = {}
-    numbers: dict[str, int] = {}
+    # key → value of each job that has it
+    values: dict[str, list[Any]] = {}
     count = 0
     for config, choices in jobs:
-        values = {group: choice for group, choice in choices.items() if "/" not in group} | dict(leaves(config))
-        first = values if first is None else first
+        for key, value in ({k: v for k, v in choices.items() if "/" not in k} | dict(leaves(config))).items():
+            values.setdefault(key, []).append(value)
         count += 1
-        for key in first.keys() | values.keys():
-            value = values.get(key, MISSING)
-            if value is not first.get(key, MISSING) and value != first.get(key, MISSING):
-                differing[key] = None
-            numbers[key] = numbers.get(key, 0) + (isinstance(value, int | float) and not isinstance(value, bool))
-    ordered = dict.fromkeys([*(key for key in swept if key in differing), *sorted(differing)])
-    return {key: "number" if numbers[key] == count else "text" for key in ordered if key not in SWEEP_KEYS}
+    chosen = [key for key in dict.fromkeys(swept) if key in values]
+    known = [values[key] for key in chosen]
+    others = [key for key in sorted(values) if key not in chosen and _differ(values[key]) and values[key] not in known]
+    ordered = [key for key in [*chosen, *others[: max(0, SHOWN - len(chosen))]] if key not in SWEEP_KEYS]
+    return {key: "number" if _are_numbers(values[key], count) else "text" for key in ordered}
+
+
+def _differ(values: Sequence[Any]) -> bool:
+    return any(value is not values[0] and value != values[0] for value in values)
+
+
+def _are_numbers(values: Sequence[Any], count: int) -> bool:
+    return len(values) == count and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def write_columns(sweep: Path, found: Mapping[str, str]) -> None:

@@ -56,7 +56,10 @@ class SweepLauncher:
         self.context, self.task, self.config = hydra_context, task_function, config
         self.on_error, self.retries = config.get("on_error", "continue"), config.get("retries", 0)
         self.extend = bool(config.get("extend"))
-        _check_one_value(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
+        words = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+        _check_one_value(words)
+        # the sweeper varies them, although the jobs of a batch may be equal in one: a search may have batches of one
+        self.searched = {*(config.hydra.sweeper.get("params") or {}), *_sweeping(words)}
         self.folder = Path(config.hydra.sweep.dir)
         self.manifest = Manifest(self.folder)
         self.composer = BulkComposer(hydra_context.config_loader)
@@ -166,11 +169,10 @@ class SweepLauncher:
         for job in jobs:
             for key, value in job.items():
                 values.setdefault(key, set()).add(value)
-        params = self.config.hydra.sweeper.get("params") or {}
         return [
             key
             for key, texts in values.items()
-            if key in params or len(texts) > 1 or not all(key in job for job in jobs)
+            if key in self.searched or len(texts) > 1 or not all(key in job for job in jobs)
         ]
 
     def _write_down(self, jobs: Mapping[int, ComposedJob | OmegaConfBaseException]) -> dict[int, dict[str, Any]]:
@@ -224,6 +226,12 @@ def _by_key(overrides: Sequence[str]) -> dict[str, str]:
     """Return key → value as typed, without the keys of Hydra and those of the sweep as a whole."""
     shown = without_sweep_keys(filter_overrides(overrides))
     return {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in shown)}
+
+
+def _sweeping(overrides: Sequence[str]) -> list[str]:
+    """Return the keys of the overrides that have several values."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [override.get_key_element().lstrip("+") for override in parsed if override.is_sweep_override()]
 
 
 def _check_one_value(overrides: Sequence[str]) -> None:

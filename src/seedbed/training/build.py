@@ -146,7 +146,9 @@ class Parts:
             with _mistakes_of_the_user("optim: "):
                 optim(names)
         with _mistakes_of_the_user("module: "):
-            return self._make(config["module"], partial=True)(net, loss, optim, schedule)
+            module = self._make(config["module"], partial=True)(net, loss, optim, schedule)
+        module.log_every_n_steps = points_every(config)
+        return module
 
     def _optim(self, config: Config) -> Callable[..., torch.optim.Optimizer]:
         return self._make({k: v for k, v in config["optim"].items() if k != "groups"}, partial=True)
@@ -163,6 +165,11 @@ class Parts:
                 empty = [nn.Parameter(torch.empty(0)) for _ in range(params)]
                 self._made[key] = self._optim(config)(empty)
         return self._made[key]
+
+
+def points_every(config: Config) -> int | str:
+    """Return the steps between two points of train/loss and lr, or auto."""
+    return config["trainer"].get("log_every_n_steps", "auto")
 
 
 def build_callbacks(config: Config) -> list[pl.Callback]:
@@ -200,8 +207,11 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], fold
         callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.Checkpoint)]
     if options.get("enable_progress_bar") is False:
         callbacks = [c for c in callbacks if not isinstance(c, pl.callbacks.ProgressBar)]
-    quiet: dict[str, Any] = {"enable_model_summary": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
-    quiet["default_root_dir"] = folder
+    quiet: dict[str, Any] = {"enable_model_summary": False, "default_root_dir": folder}
+    # -1: the check before training is the validation of the untrained network
+    quiet["num_sanity_val_steps"] = 0 if config.get("ckpt_path") else -1
+    if options.get("log_every_n_steps", "auto") == "auto":
+        options["log_every_n_steps"] = 1
     with _mistakes_of_the_user("trainer: "):
         trainer = instantiate(quiet | options, _convert_="all", logger=logger, callbacks=callbacks)
     # what the user asked to see, Lightning logs

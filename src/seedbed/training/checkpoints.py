@@ -122,6 +122,7 @@ class Checkpoints(Checkpoint):
     def _write(self, trainer) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:
             # events up to here must be on disk: a run that resumes from this checkpoint does not log them again
+            trainer.lightning_module.log_points()
             for logger in trainer.loggers:
                 getattr(logger.experiment, "flush", logger.save)()
             self._write_best(trainer)

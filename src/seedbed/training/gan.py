@@ -24,6 +24,8 @@ class GAN(Supervised):
     val/loss the Fréchet distance between the pixels of the validation pictures and of as many generated ones.
     """
 
+    LOSSES = ("train/loss", "train/generator_loss")
+
     def __init__(self, net: nn.Module, *parts: Any):
         super().__init__(net, *parts)
         pairs = [m for m in net.modules() if hasattr(m, "generator")]
@@ -96,14 +98,6 @@ class GAN(Supervised):
         # without gradients, where a callback skips the batch, the optimiser changes nothing
         optimizer.step()
         optimizer.zero_grad()
-
-    def training_metrics(self) -> dict[str, Tensor | float]:
-        means = self.record.means()
-        losses = {} if means is None else {"train/loss": means[0], "train/generator_loss": means[1]}
-        return {**losses, "lr": self.learning_rate()}
-
-    def learning_rate(self) -> float:
-        return self.optimizers()[0].param_groups[0]["lr"]
 
     # --- evaluation
 

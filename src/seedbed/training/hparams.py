@@ -7,9 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from seedbed.config_values import SWEEP_KEYS, leaves
+from seedbed.metrics import LR, SHOWN
 
 LEFT_OUT = {"ckpt_path", "optimized_metric", *SWEEP_KEYS}
 Record = dict[str, str | int | float]
+
+
+def final(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return a run's last metrics for its record: accuracy and losses first, without the lr, which is no result."""
+    names = [name for name in dict.fromkeys((*SHOWN, *metrics)) if metrics.get(name) is not None and name != LR]
+    return {name: metrics[name] for name in names}
 
 
 def hparams(

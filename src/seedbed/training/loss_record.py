@@ -1,26 +1,38 @@
-"""The losses of an epoch's batches, added up, and the number of optimiser steps."""
+"""The losses of the steps: their mean over an epoch, their curve, and the first step that diverged."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 # steps between two looks at the losses, for which the CPU waits for a GPU: a run that diverges stops there
 CHECK_EVERY = 10
+# a loss of this many times the first batch's, or times 1 if that is smaller, has left all bounds
+OUT_OF_BOUNDS = 1e6
 
 
 class LossRecord:
-    """Counts steps, sums the losses of an epoch's batches and finds the first step whose loss is not finite.
+    """Counts steps, averages the losses of their batches, and finds the first step that diverged.
 
-    shape: of a batch's losses; () for one, [M] for a stack of M members. Losses are kept as they are on the device and
-    added up in the order of the steps, so the sum does not depend on when that is done.
+    A step diverged if its loss is not finite or greater than OUT_OF_BOUNDS times the first loss of the run. shape: of a
+    batch's losses; () for one, [M] for a stack of M members. Losses are kept as they are on the device and added up in
+    the order of the steps, so no mean depends on when that is done.
     """
 
     def __init__(self, shape: tuple[int, ...] = ()):
         # optimiser steps of the run
         self.steps = 0
+        # steps between two points of the curve; 0: no points
+        self.every = 0
+        # (step, mean losses since the point before): points that were not yet taken
+        self._points: list[tuple[int, np.ndarray]] = []
+        self._point_sums, self._point_samples = np.zeros(shape), 0
+        # a greater loss has left all bounds; known after the first batch
+        self._bound: Tensor | None = None
         self._diverged_at = torch.zeros(shape, dtype=torch.long)
         # (losses, samples) of each batch since the last step; (losses, samples, step) since they were added up
         self.window: list[tuple[Tensor, int]] = []
@@ -39,7 +51,7 @@ class LossRecord:
         return self.steps % CHECK_EVERY == 0
 
     def diverges_at(self) -> Tensor:
-        """Add up; return the first step whose loss was not finite, 0 if all were: int64 of the shape of the losses."""
+        """Add up; return the first step that diverged, 0 if none did: int64 of the shape of the losses."""
         if self._batches:
             losses, samples, steps = zip(*self._batches, strict=True)
             self._batches.clear()
@@ -49,12 +61,35 @@ class LossRecord:
             weighted = each * rows.view(-1, *[1] * (each.dim() - 1))
             self._sums = torch.cat([self._sums[None], weighted]).cumsum(0)[-1]
             self._samples += sum(samples)
-            # a sum stays nan or inf, so the batches are looked at only where it is
-            if not torch.isfinite(self._sums).all():
-                wrong = ~torch.isfinite(each)
-                first = torch.tensor(steps)[wrong.int().argmax(0)]
-                self._diverged_at = torch.where(wrong.any(0) & (self._diverged_at == 0), first, self._diverged_at)
+            if self.every:
+                self._add_points(each.numpy(), samples, steps)
+            if self._bound is None:
+                self._bound = OUT_OF_BOUNDS * each[0].nan_to_num(1.0, 1.0).clamp(min=1.0)
+            inside = each <= self._bound
+            if not inside.all():
+                first = torch.tensor(steps)[(~inside).int().argmax(0)]
+                self._diverged_at = torch.where(~inside.all(0) & (self._diverged_at == 0), first, self._diverged_at)
         return self._diverged_at
+
+    def _add_points(self, each: np.ndarray, samples: Sequence[int], steps: Sequence[int]) -> None:
+        for losses, count, step, following in zip(each, samples, steps, (*steps[1:], 0), strict=True):
+            self._point_sums = self._point_sums + losses * count
+            self._point_samples += count
+            # a step may have several batches
+            if step % self.every == 0 and step != following:
+                self._end_point(step)
+
+    def _end_point(self, step: int) -> None:
+        self._points.append((step, self._point_sums / self._point_samples))
+        self._point_sums, self._point_samples = np.zeros_like(self._point_sums), 0
+
+    def take_points(self, ended: bool = False) -> list[tuple[int, np.ndarray]]:
+        """Return the points of the steps so far, each once. ended: the run has, and its last steps make a point."""
+        self.diverges_at()
+        if ended and self._point_samples:
+            self._end_point(self.steps)
+        points, self._points = self._points, []
+        return points
 
     def means(self) -> Tensor | None:
         """Return the mean losses over the epoch's samples, None without a sample, and begin the next epoch."""
@@ -64,18 +99,28 @@ class LossRecord:
         self.window.clear()
         return means
 
-    def mark_diverged(self, which: Tensor | bool) -> None:
-        """Take the last step as the one that diverged, for losses that are not known to have diverged before."""
+    def mark_diverged(self, losses: Tensor) -> None:
+        """Take the last step as the one that diverged, where an epoch's `losses` did and no step before."""
+        which = ~torch.isfinite(losses) if self._bound is None else ~(losses <= self._bound)
         self._diverged_at = torch.where((self._diverged_at == 0) & which, self.steps, self._diverged_at)
 
     def take(self, places: Tensor) -> None:
         """Go on with the members at `places` only, between two epochs."""
         self._sums, self._diverged_at = self._sums[places], self._diverged_at[places]
+        self._point_sums = self._point_sums[places.numpy()]
+        self._bound = self._bound if self._bound is None else self._bound[places]
 
     def state_dict(self) -> dict[str, Any]:
         self.diverges_at()
-        return {"sums": self._sums, "samples": self._samples, "diverged_at": self._diverged_at, "window": self.window}
+        curve = {"sums": torch.tensor(self._point_sums), "samples": self._point_samples}
+        state = {"sums": self._sums, "samples": self._samples, "diverged_at": self._diverged_at, "window": self.window}
+        return {**state, "curve": curve, "bound": self._bound}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sums, self._samples = state["sums"].cpu(), state["samples"]
         self._diverged_at, self.window = state["diverged_at"].cpu(), list(state["window"])
+        # checkpoints of earlier versions have neither curve nor bound
+        curve = state.get("curve", {"sums": torch.zeros_like(self._sums), "samples": 0})
+        self._point_sums, self._point_samples = curve["sums"].cpu().numpy(), curve["samples"]
+        self._bound = state.get("bound")
+        self._bound = self._bound if self._bound is None else self._bound.cpu()

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,9 +23,12 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
 from seedbed.history import write_history
+from seedbed.metrics import TEST_ACCURACY, VAL_ACCURACY, VAL_LOSS
+from seedbed.tables import figure
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
 from seedbed.training.checkpoints import Checkpoints
 from seedbed.training.datamodule import DataModule
+from seedbed.training.hparams import final
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
 from seedbed.training.progress import RunProgress
@@ -33,15 +37,23 @@ from seedbed.training.threads import run_threads
 
 log = logging.getLogger(__name__)
 
+# classes whose accuracy the final lines show
+MAX_CLASSES = 10
 
-def train_parts(config: Mapping[str, Any], folder: Path, hparams: dict[str, Any]) -> dict[str, Any]:
-    """Build the parts of a config and fit them; of several processes, each does this, and the first writes."""
+
+def train_parts(
+    config: Mapping[str, Any], folder: Path, hparams: dict[str, Any], table: bool = False
+) -> dict[str, Any]:
+    """Build the parts of a config and fit them; of several processes, each does this, and the first writes.
+
+    table: print a row an epoch.
+    """
     with run_threads(config) as choose_threads:
         data = build_data(config)
         module = Parts().module(config, data)
         choose_threads(module.parameters())
         stop = StopOnSignal(folder)
-        callbacks = [stop, Checkpoints(folder / "checkpoints"), RunProgress(), *build_callbacks(config)]
+        callbacks = [stop, Checkpoints(folder / "checkpoints"), RunProgress(table=table), *build_callbacks(config)]
         trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
         metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
         if trainer.is_global_zero:
@@ -84,7 +96,7 @@ def fit(
         trainer.test(module, data, verbose=False)
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
-            logger.log_hyperparams(hparams, module.metrics)
+            logger.log_hyperparams(hparams, final(module.metrics))
             logger.close()
     return {
         "status": "diverged" if module.diverged else "completed",
@@ -92,6 +104,7 @@ def fit(
         # the accuracy stays null where there are no classes
         **{"val/loss": None, "val/accuracy": None},
         **module.metrics,
+        **({"val/accuracy_by_class": module.accuracy_by_class} if module.accuracy_by_class else {}),
         "epochs": module.ended_epochs or trainer.current_epoch,
         "steps": module.steps,
         "fit_seconds": round(seconds, 3),
@@ -131,12 +144,23 @@ def commit() -> str | None:
 
 def report(metrics: dict[str, Any], folder: Path, here: Path, alone: bool) -> str:
     """Return the last lines that a run prints, or one line for a job of a sweep; paths are as seen from `here`."""
-    names = [name for name in ("val/accuracy", "val/loss", "test/accuracy") if metrics.get(name) is not None]
+    names = [name for name in (VAL_ACCURACY, VAL_LOSS, TEST_ACCURACY) if metrics.get(name) is not None]
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    result = f"{metrics['status']}: " + "   ".join(f"{name} {metrics[name]:.4f}" for name in names)
+    status = metrics["status"] + (f" at step {metrics['diverged_at']}" if "diverged_at" in metrics else "")
+    result = f"{status}: " + "   ".join(f"{name} {figure(metrics[name])}" for name in names)
     effort = f"{metrics['epochs']} epochs, {metrics['steps']} steps in {metrics['fit_seconds']:.1f} s"
     if not alone:
         return f"{result}   {effort}   {shown}"
     logdir = "outputs" if shown.parts[:1] == ("outputs",) else shown
     look = f"\nlook:    tensorboard --logdir {logdir}" if any(folder.glob("events.out.tfevents.*")) else ""
+    if classes := metrics.get("val/accuracy_by_class"):
+        result += f"\nclasses: {by_class(classes)}"
     return f"{result}\ntrained: {effort}\nrun:     {shown}{look}"
+
+
+def by_class(accuracies: Mapping[str, float]) -> str:
+    """Return each class and its accuracy, or the worst MAX_CLASSES of them, then the mean of all."""
+    shown = sorted(accuracies, key=accuracies.__getitem__)[:MAX_CLASSES]
+    some = f"   (the worst {MAX_CLASSES} of {len(accuracies)})" if len(accuracies) > MAX_CLASSES else ""
+    cells = [f"{name} {figure(accuracy)}" for name, accuracy in accuracies.items() if name in shown]
+    return "   ".join([*cells, f"mean {figure(fmean(accuracies.values()))}"]) + some

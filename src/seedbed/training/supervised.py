@@ -8,19 +8,27 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seedbed.losses import Loss
+from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.optim.driven import drive, drive_dropout, restore
 from seedbed.schedules import Schedule
 from seedbed.training.loss_record import LossRecord
 from seedbed.training.memory import keep_freed_memory
 from seedbed.training.old_checkpoints import upgrade
 
+# points of a curve at most, with log_every_n_steps=auto
+MAX_POINTS = 500
+
 
 class Supervised(pl.LightningModule):
-    """Trains `net` on (x, y) batches; logs train/loss, lr, val/loss, val/accuracy (and test/…) once an epoch.
+    """Trains `net` on (x, y) batches; logs train/loss and lr every few steps, val/loss and val/accuracy by epoch.
+
+    A point of train/loss is the mean since the point before; `history`, the metrics of a run and callbacks have the
+    epoch's mean. The validations begin with that of the untrained network, epoch 0; test/… follows the training.
 
     optim: parameters → torch.optim.Optimizer. schedule: drives its numbers and the dropout. Losses are means over all
     samples of the epoch, whatever the batches; accuracy is exact, and left out where the targets are numbers. Several
@@ -35,16 +43,23 @@ class Supervised(pl.LightningModule):
     - `batch_losses(x, y)` returns the scalar to differentiate and the detached losses to record
     - `set_rates(optimizer, progress)` sets what the schedule drives for the next step; progress goes from 0 to 1
     - `configure_gradient_clipping(optimizer, …)` clips the gradients of a step (Lightning's hook)
-    - `learning_rate()` returns the lr of the last step, for the epoch's metrics
+    - `learning_rate()` returns the lr of the last step
+    - `log_points()` sends the curve of the steps since the last call to the loggers
     - `training_metrics()` returns the epoch's metrics by name and starts new sums
     - `evaluate_batch(batch)` adds a batch of the validation or test set to the sums
     - `evaluation_metrics()` returns the metrics of all evaluated batches and starts new sums
     - `new_sums(count)` returns zeros in the shape of `count` sums of evaluated losses
     - `log_metrics(metrics)` keeps final values in `metrics` and sends them to callbacks and loggers
-    - `stop_if_diverged()` ends a run whose loss is not finite, after every tenth step
+    - `stop_if_diverged()` ends a run whose loss has left all bounds (see LossRecord), after every tenth step
+    - `keep_classes()` keeps the accuracy by class of the last validation in `accuracy_by_class`
     - `keep_epoch()` keeps the epoch's metrics in `history`
     - `end_epoch()` does so at the end of an epoch, when the validation loss is known too
     """
+
+    # metric of each loss that `batch_losses` records
+    LOSSES = (TRAIN_LOSS,)
+    # steps between two points of train/loss and lr; auto: as few as give MAX_POINTS or less; 0: no points
+    log_every_n_steps: int | str = "auto"
 
     def __init__(
         self, net: nn.Module, loss: Loss, optim: Callable[..., torch.optim.Optimizer], schedule: Schedule | None
@@ -53,20 +68,26 @@ class Supervised(pl.LightningModule):
         self.net, self.loss, self.optim, self.schedule = net, loss, optim, schedule
         # the values logged last, exact: Lightning's copies are float32
         self.metrics: dict[str, float] = {}
-        # whether a loss was not finite, and of which step first
+        # class → share of its validation samples that were right, where there are classes
+        self.accuracy_by_class: dict[str, Any] = {}
+        # whether a loss left all bounds, and of which step first
         self.diverged, self.diverged_at = False, 0
         # of a run that was over when its process ended, before it could write its metrics
         self.ended_epochs: int | None = None
         # optimiser steps of the whole run, known when training begins
         self.total_steps = 0
-        # value of `steps` at the last validation
-        self.validated_at = -1
-        # a row for each epoch: its number, metrics and the seconds of training up to its end
+        # value of `steps` at the last validation, and at the end of the last epoch
+        self.validated_at, self._kept_at = -1, -1
+        # lr of the steps that end a point
+        self._lrs: dict[int, Any] = {}
+        # a row for each epoch from 0: its number, metrics and the seconds of training up to its end
         self.history: list[dict[str, Any]] = []
         self._seconds_before, self._began = 0.0, time.perf_counter()
         self.record = LossRecord()
-        # sum of losses, correct predictions (nan: no classes), samples
-        self._evaluated = self.new_sums(3)
+        # sum of losses, samples
+        self._evaluated = self.new_sums(2)
+        # right predictions and samples by class
+        self._answered: Tensor | float = 0.0
         # whether a callback wants no step with this batch
         self._skips = False
         # accumulated gradients of a checkpoint that was saved in the middle of an accumulation
@@ -102,6 +123,8 @@ class Supervised(pl.LightningModule):
         # looked up here and not in every step
         self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
         self._several, self._optimizer = trainer.world_size > 1, trainer.optimizers[0]
+        every = self.log_every_n_steps
+        self.record.every = math.ceil(self.total_steps / MAX_POINTS) if every == "auto" else every
         self._drives_dropout = self.schedule is not None and "dropout" in self.schedule.curves
         for p, gradient in zip(self.parameters(), self._restored_gradients, strict=False):
             p.grad = gradient if gradient is None else gradient.to(p.device)
@@ -164,14 +187,18 @@ class Supervised(pl.LightningModule):
 
     def end_step(self) -> None:
         """Count an optimiser step, after it."""
-        if self.record.end_step():
+        look = self.record.end_step()
+        if self.record.every and self.record.steps % self.record.every == 0:
+            self._lrs[self.record.steps] = self.learning_rate()
+        if look:
             self.stop_if_diverged()
+            self.log_points()
 
     def set_rates(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
         drive(optimizer, self.schedule, progress)
 
     def learning_rate(self) -> float:
-        return self.optimizers().param_groups[0]["lr"]
+        return self._optimizer.param_groups[0]["lr"]
 
     def skip_batch(self) -> None:
         """Drop this batch and the others accumulated into its step.
@@ -195,16 +222,39 @@ class Supervised(pl.LightningModule):
         self.keep_epoch()
         self.end_epoch()
 
+    def on_train_end(self) -> None:
+        self._lrs.setdefault(self.steps, self.learning_rate())
+        self.log_points(ended=True)
+
+    def log_points(self, ended: bool = False) -> None:
+        """Send the points of train/loss and lr since the last call to the loggers; ended: the last steps' too."""
+        for step, losses in self.record.take_points(ended):
+            values = dict(zip(self.LOSSES, np.atleast_1d(losses).tolist(), strict=True))
+            for logger in self.trainer.loggers:
+                logger.log_metrics({**values, LR: float(self._lrs[step])}, step)
+            self._lrs = {known: lr for known, lr in self._lrs.items() if known > step}
+
     def keep_epoch(self) -> None:
-        self.history.append({"epoch": self.current_epoch + 1, **self.metrics, "seconds": round(self._seconds(), 3)})
+        """Add the row of the epoch that ends, or that of epoch 0, to `history`."""
+        untrained = self.trainer.sanity_checking
+        number, seconds = (0, 0.0) if untrained else (self.current_epoch + 1, round(self._seconds(), 3))
+        # a validation of an earlier epoch is not this one's
+        is_new = untrained or self.validated_at > self._kept_at
+        metrics = {name: value for name, value in self.metrics.items() if is_new or not name.startswith("val/")}
+        self.history.append({"epoch": number, **metrics, "seconds": seconds})
+        self._kept_at = self.steps
 
     def _seconds(self) -> float:
         """Return the seconds of training so far, those before a checkpoint included."""
         return self._seconds_before + time.perf_counter() - self._began
 
     def training_metrics(self) -> dict[str, Tensor | float]:
-        loss = self.record.means()
-        return {"lr": self.learning_rate()} if loss is None else {"train/loss": loss, "lr": self.learning_rate()}
+        means = self.record.means()
+        if means is None:
+            return {LR: self.learning_rate()}
+        # a single loss has no dimension of its own
+        means = means if len(self.LOSSES) > 1 else means[None]
+        return {**dict(zip(self.LOSSES, means, strict=True)), LR: self.learning_rate()}
 
     def stop_if_diverged(self) -> None:
         steps = self.record.diverges_at()
@@ -213,17 +263,24 @@ class Supervised(pl.LightningModule):
         self.trainer.should_stop |= self.diverged
 
     def end_epoch(self) -> None:
-        losses = (self.metrics.get(name, 0.0) for name in ("train/loss", "val/loss"))
-        self.record.mark_diverged(not math.isfinite(sum(losses)))
+        losses = sum(self.metrics.get(name, 0.0) for name in (TRAIN_LOSS, VAL_LOSS))
+        self.record.mark_diverged(torch.tensor(losses, dtype=torch.float64))
         self.stop_if_diverged()
 
     def log_metrics(self, metrics: dict[str, Tensor | float]) -> None:
-        """Do what `self.log_dict` does with values that need no averaging, without its 2 ms."""
+        """Do what `self.log_dict` does with values that need no averaging, without its 2 ms.
+
+        Loggers have train/loss and lr by steps.
+        """
         exact = {name: float(value) for name, value in metrics.items()}
         self.metrics |= exact
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in exact.items()})
-        for logger in self.trainer.loggers:
-            logger.log_metrics(exact, self.trainer.global_step)
+        by_epoch = {name: value for name, value in exact.items() if name not in (*self.LOSSES, LR)}
+        if by_epoch:
+            # some loggers want the steps in their order
+            self.log_points()
+            for logger in self.trainer.loggers:
+                logger.log_metrics(by_epoch, self.trainer.global_step)
 
     def _summed(self, sums: Tensor) -> Tensor:
         """Add up the sums of all processes."""
@@ -239,23 +296,48 @@ class Supervised(pl.LightningModule):
         if not len(y):
             return
         output = self(x)
-        self._evaluated[0] += self.loss(output, y).item() * len(y)
-        self._evaluated[1] += math.nan if y.is_floating_point() else (self.loss.predict(output) == y).sum().item()
-        self._evaluated[2] += len(y)
+        self._evaluated += torch.tensor([self.loss(output, y).item() * len(y), len(y)], dtype=torch.float64)
+        if not y.is_floating_point():
+            self._answered += by_class(y, self.loss.predict(output) == y, self.trainer.datamodule.num_classes)
 
     def evaluation_metrics(self) -> dict[str, Tensor | float]:
-        loss, correct, samples = self._summed(self._evaluated)
-        self._evaluated = self.new_sums(3)
-        return {"loss": loss / samples, **({} if correct.isnan().any() else {"accuracy": correct / samples})}
+        loss, samples = self._summed(self._evaluated)
+        self._evaluated = self.new_sums(2)
+        return {"loss": loss / samples, **self.accuracy()}
+
+    def accuracy(self) -> dict[str, Tensor | float]:
+        """Return the accuracy since the last call, and keep that of each class; empty where there are no classes."""
+        if not isinstance(self._answered, Tensor):
+            return {}
+        # [C] of one run, [M, C] of M members
+        right, samples = self._summed(self._answered)
+        self._answered = 0.0
+        self._accuracies = right / samples
+        return {"accuracy": right.sum(-1) / samples.sum(-1)}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluate_batch(batch)
 
     def on_validation_epoch_end(self) -> None:
         metrics = {f"val/{name}": value for name, value in self.evaluation_metrics().items()}
-        if not self.trainer.sanity_checking:
-            self.log_metrics(metrics)
-            self.validated_at = self.steps
+        trainer = self.trainer
+        # Lightning's check before training validates the untrained network, if it takes all batches
+        is_whole = trainer.num_sanity_val_batches == trainer.num_val_batches
+        if trainer.sanity_checking and (trainer.ckpt_path or not is_whole):
+            return
+        self.log_metrics(metrics)
+        self.keep_classes()
+        self.validated_at = self.steps
+        if trainer.sanity_checking:
+            self.keep_epoch()
+
+    def keep_classes(self) -> None:
+        self.accuracy_by_class = self.named(self._accuracies) if VAL_ACCURACY in self.metrics else {}
+
+    def named(self, accuracies: Tensor) -> dict[str, float]:
+        """Return class → accuracy [C], of the classes that have validation samples."""
+        shares = zip(self.trainer.datamodule.splits.classes, accuracies.tolist(), strict=True)
+        return {name: share for name, share in shares if not math.isnan(share)}
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.evaluate_batch(batch)
@@ -291,3 +373,11 @@ class Supervised(pl.LightningModule):
         torch.set_rng_state(checkpoint["rng"].cpu())
         if "rng_cuda" in checkpoint and torch.cuda.is_available():
             torch.cuda.set_rng_state(checkpoint["rng_cuda"].cpu())
+
+
+def by_class(target: Tensor, right: Tensor, classes: int) -> Tensor:
+    """Count right answers and samples by class: target [B], right [B] → [2, C]; right [M, B] → [2, M, C]."""
+    # float64: under autocast a product of float32 would be rounded
+    one_hot = nn.functional.one_hot(target.cpu(), classes).double()
+    counts = right.cpu().double() @ one_hot
+    return torch.stack([counts, one_hot.sum(0).expand_as(counts)])
