@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("data", "model", "loss", "init", "optim", "schedule", "callbacks")
 CHOICES = [f"{p.parent.name}={p.stem}" for g in GROUPS for p in sorted((ROOT / "conf" / g).glob("*.yaml"))]
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf/experiment").glob("*.yaml"))
+# bfloat16 convolutions take minutes on a processor without them
+EXPERIMENTS[EXPERIMENTS.index("resnet18_fast")] = pytest.param("resnet18_fast", marks=pytest.mark.slow)
 COSINE, EXPONENTIAL, CONSTANT = (f"seedbed.schedules.{name}" for name in ("cosine", "exponential", "constant"))
 # what a choice needs to make sense
 WITH = {
@@ -27,6 +29,7 @@ WITH = {
     "callbacks=curve_fit": ["model=rectified_lines", "data=function", "loss=mse"],
 }
 NEEDS_FILES = {"data=image_folder": "data.root=anywhere"}
+SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "data.batch_size=32"]
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -45,22 +48,22 @@ def test_choice_composes_is_checked_throughout_and_instantiates(composed, choice
 
 @pytest.mark.parametrize("choice", [c for c in CHOICES if not c.startswith("data=")])
 def test_choice_trains_two_batches(fit, choice):
-    run = fit(choice, *WITH.get(choice, ()), "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
+    run = fit(choice, *SHORT, *WITH.get(choice, ()))
     steps = 0 if choice == "model=pixel_similarity" else 2  # nothing is learned by gradient
     assert run.metrics["steps"] == steps and run.metrics["status"] == "completed"
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiment_trains_two_batches(fit, mnist_root, experiment):
-    if experiment.startswith("search") and find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+    if experiment.startswith("search") and find_spec("optuna") is None:
         pytest.skip('needs Optuna: pip install -e ".[optuna]"')
-    run = fit(f"experiment={experiment}", "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
+    run = fit(f"experiment={experiment}", *SHORT)
     assert run.metrics["steps"] == min(2, run.trainer.num_training_batches)
 
 
 def test_losses_work_with_ten_classes(fit, mnist_root):
     for loss in (c for c in CHOICES if c.startswith("loss=")):
-        run = fit("data=mnist", loss, "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
+        run = fit("data=mnist", loss, *SHORT)
         assert run.module.net(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
 
 

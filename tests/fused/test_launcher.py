@@ -46,24 +46,29 @@ QUADRATIC = ["data=roller_coaster", "model=quadratic", "loss=mse", "trainer.max_
 LINES = ["data=function", "model=rectified_lines", "loss=rmse", "optim=adam"]
 
 
+def slow(case):
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 # Matrix products of another shape sum in another order: 6e-8 a step, which training amplifies. Ten epochs of SGD at
 # moderate rates stay within 1e-5; momentum and Adam divide or carry on small differences further.
 @pytest.mark.parametrize(
     ("overrides", "rtol"),
     [
         (["model=linear", "optim.lr=0.1,1", "seed=0,1", "trainer.max_epochs=10"], 1e-5),
-        (["init=default,kaiming_normal", "optim.lr=0.05,0.1", "seed=0,1", "trainer.max_epochs=10"], 1e-5),
+        slow((["init=default,kaiming_normal", "optim.lr=0.05,0.1", "seed=0,1", "trainer.max_epochs=10"], 1e-5)),
+        (["init=default,kaiming_normal", "optim.lr=0.05", "seed=0,1", "trainer.max_epochs=3"], 1e-5),
         (["model=linear_scratch", "init=normal", "optim=basic", "init.std=0.1,1", "trainer.max_epochs=2"], 1e-5),
-        (["optim=momentum", "optim.lr=0.01", "optim.momentum=0,0.9", "optim.weight_decay=0,0.01"], 1e-4),
+        slow((["optim=momentum", "optim.lr=0.01", "optim.momentum=0,0.9", "optim.weight_decay=0,0.01"], 1e-4)),
         (["optim=momentum", "optim.lr=0.01,0.02", "optim.nesterov=true", "schedule=constant,one_cycle"], 1e-4),
         (["optim=adam", "optim.lr=0.001,0.003", "optim.betas=[0.9,0.999],[0.7,0.9]", "loss=nll"], 1e-3),
-        (["optim=adamw", "optim.weight_decay=0,0.1", "loss=cross_entropy", "loss.label_smoothing=0,0.1"], 1e-3),
+        slow((["optim=adamw", "optim.weight_decay=0,0.1", "loss=cross_entropy", "loss.label_smoothing=0,0.1"], 1e-3)),
         (["optim=adamw", "schedule=values", "schedule.lr=[0,1e-3]", "+schedule.weight_decay=[0,1],[1,0]"], 1e-3),
         (["optim=rmsprop", "optim.lr=0.0003,0.001", "optim.alpha=0.9,0.99"], 1e-3),
-        (["model=convnet", "loss=mse", "optim.lr=0.01,0.1", "data.shuffle=false", "data.batch_size=512"], 1e-5),
+        slow((["model=convnet", "loss=mse", "optim.lr=0.01,0.1", "data.shuffle=false", "data.batch_size=512"], 1e-5)),
         (["optim=momentum", "optim.lr=0.02,0.05", "optim.momentum=0.9,0.95", "schedule=one_cycle"], 1e-4),
         (["trainer.gradient_clip_val=0.05", "trainer.accumulate_grad_batches=3", "optim.lr=0.1,1"], 1e-5),
-        (["seed=0,1", "data.seed=5", "loss=bce", "schedule=cosine", "schedule.end=0,0.5"], 1e-5),
+        slow((["seed=0,1", "data.seed=5", "loss=bce", "schedule=cosine", "schedule.end=0,0.5"], 1e-5)),
         ([*QUADRATIC, "optim.lr=1e-6,1e-5", "seed=0,1", "schedule=constant,linear"], 1e-5),
         ([*LINES, "optim.lr=0.003,0.01", "seed=0,1", "init=default,normal"], 1e-3),
     ],
@@ -86,6 +91,7 @@ def test_members_stop_early_as_their_solo_runs_do(sweep):
         assert a["wait_count"] == b["wait_count"] and torch.isclose(a["best_score"], b["best_score"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_stacked_resnet18_equals_its_solo_runs(sweep, monkeypatch, tmp_path, capsys):
     """In float64, 1e-9 after three steps; in float32 a change of one unit in the last place grows to 1e-3 by then."""
     from PIL import Image
@@ -125,7 +131,8 @@ SWEEPS = st.tuples(
 ).map(lambda parts: [word for part in parts for word in part])
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(words=SWEEPS)
 def test_random_sweeps_equal_those_of_the_basic_launcher(sweep, words):
     words = [*words[:4], "trainer.max_epochs=1"]

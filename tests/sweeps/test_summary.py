@@ -376,6 +376,7 @@ def test_jobs_without_the_metric_are_not_among_the_best_and_equals_keep_their_or
 # --- sweeps, large and real
 
 
+@pytest.mark.slow
 def test_sweep_of_10000_jobs_is_read_and_written(tmp_path):
     text = (
         '{{"status": "completed", "val/accuracy": {}, "val/loss": 0.1, "epochs": 1, "steps": 49, "fit_seconds": 0.1}}'

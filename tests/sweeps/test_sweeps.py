@@ -163,7 +163,7 @@ def project(tmp_path):
 ONE_BAD = ["model=linear", "model._target_=parts.bomb,parts.sound"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "processes", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["basic", "processes", pytest.param("submitit_local", marks=pytest.mark.slow)])
 def test_editing_conf_changes_no_job_of_a_sweep_that_runs(project, tmp_path, launcher):
     if launcher == "submitit_local":
         pytest.importorskip("submitit")

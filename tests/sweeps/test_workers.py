@@ -59,6 +59,8 @@ KINDS = {
     "ray": ray,
 }
 
+SLURM = pytest.param("slurm", marks=pytest.mark.slow)  # submitit looks for results once in some seconds
+
 
 def leave_a_file(task):
     Path(task["folder"], str(task["number"])).write_text(str(os.getpid()))
@@ -66,7 +68,7 @@ def leave_a_file(task):
         raise ValueError("the second task")
 
 
-@pytest.mark.parametrize("kind", ["here", "processes", "slurm", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("kind", ["here", "processes", SLURM, pytest.param("ray", marks=pytest.mark.ray)])
 def test_workers_keep_the_contract(workers_find_this_file, tmp_path, kind):
     tasks = [{"folder": str(tmp_path), "number": n} for n in range(3)]
     ended = dict(KINDS[kind](tmp_path).run(leave_a_file, tasks))
@@ -112,7 +114,7 @@ def results(folder: Path) -> dict[str, dict]:
     return {job: {k: v for k, v in metrics.items() if k != "fit_seconds"} for job, metrics in found.items()}
 
 
-@pytest.mark.parametrize("launcher", ["processes", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["processes", pytest.param("submitit_local", marks=pytest.mark.slow)])
 def test_jobs_of_other_processes_give_the_bits_of_the_basic_launcher_with_a_thread_each(
     sweep, workers_find_this_file, tmp_path, launcher
 ):
