@@ -13,8 +13,8 @@
     loss        which loss trains best, each at its best learning rate
     depth       which init still trains a deep network
 
-The first seven take seconds, the others at most two minutes on two slow cores. Each prints its table, and writes pictures
-(PNG), tables (CSV) and TensorBoard's events to outputs/studies/<date>/<time>-<n>.
+The first seven take seconds, the others at most two minutes on two slow cores. Each prints its table, and writes
+pictures (PNG), tables (CSV) and TensorBoard's events to outputs/studies/<date>/<time>-<n>.
 """
 
 import logging
