@@ -31,8 +31,9 @@ def use(loaded, arguments) -> int:
         write_whole(out, page)
         print(f"written: {shown(out)} ({len(page) / 1e6:.1f} MB): open it in a browser and draw")
         return 0
-    from seedbed.trained.onnx import export_onnx
+    from seedbed.trained.onnx import export_onnx, require_packages
 
+    require_packages()
     print("exporting: this takes some ten seconds", file=sys.stderr)
     apart, tried = export_onnx(loaded, out)
     print(f"written: {shown(out)}: answers like the network on {tried}, at most {apart:.1e} apart")

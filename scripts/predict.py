@@ -53,7 +53,8 @@ def use(loaded, arguments) -> int:
             broken.append(error)
     for error in broken:
         print(error, file=sys.stderr)
-    print(text(predictions, loaded.facts.classes, arguments))
+    if predictions or arguments.json or arguments.csv:
+        print(text(predictions, loaded.facts.classes, arguments))
     if arguments.save is not None and predictions:
         path = loaded.folder / "predict" / "seen.png" if arguments.save == Path() else arguments.save
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@
     descent     gradient descent on x², with too large steps too; a parabola with its parameters varied
     one_step    weights, gradients and new weights; gradients that are not cleared
     accuracy_gradient   why accuracy is no loss
+    from_scratch        the training loop from scratch, beside the library's
     broadcasting        a matrix product in pure Python, with broadcasting and as a matmul
     gains       Kaiming's init with a = 0, 1 and √5: one layer, and the layers of a network
     why_sqrt5   activations and gradients of every layer under each init, before and after training
@@ -12,8 +13,8 @@
     loss        which loss trains best, each at its best learning rate
     depth       which init still trains a deep network
 
-The first six take seconds, the others at most two minutes on two slow cores. Each prints its table, and writes pictures
-(PNG), tables (CSV) and TensorBoard's events to outputs/studies/<date>/<time>-<n>.
+The first seven take seconds, the others at most two minutes on two slow cores. Each prints its table, and writes
+pictures (PNG), tables (CSV) and TensorBoard's events to outputs/studies/<date>/<time>-<n>.
 """
 
 import logging

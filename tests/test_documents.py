@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seedbed.startup.command import hydra_with
 
@@ -25,6 +26,14 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
+def one_value(word: str) -> str | None:
+    """Return an override with the first of the values that it sweeps over, None for an interval."""
+    override = OverridesParser.create().parse_override(word)
+    if not override.is_sweep_override():
+        return word
+    return None if override.is_interval_sweep() else f"{override.key_or_group}={next(override.sweep_string_iterator())}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_composes(page):
     for script, *words in commands(page):
@@ -33,9 +42,7 @@ def test_every_command_composes(page):
         if script not in CONFIGS or any("…" in word for word in words):
             continue
         with hydra_with(ROOT / "conf"):
-            one_value = [re.sub(r"=(?![\[{'$])([^,(]+),.*", r"=\1", word) for word in words]
-            plain = [word for word in one_value if "range(" not in word and "interval(" not in word]
-            compose(CONFIGS[script], plain, return_hydra_config=True)
+            compose(CONFIGS[script], [plain for word in words if (plain := one_value(word))], return_hydra_config=True)
 
 
 @pytest.mark.slow

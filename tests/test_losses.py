@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seedbed.losses import BCE, L1, MSE, NLL, RMSE, CrossEntropy, CrossEntropyScratch, MnistLoss, log_softmax
+from seedbed.losses import BCE, L1, MSE, NLL, RMSE, CrossEntropy, CrossEntropyScratch, MnistLoss
 
 
 def numbers(target, K):
@@ -106,11 +106,6 @@ def value_and_gradient(loss, logits, target):
     logits = logits.clone().requires_grad_()
     value = loss(logits, target)
     return value.detach(), torch.autograd.grad(value, logits)[0]
-
-
-def test_log_softmax_equals_pytorchs():
-    x = batch(10)[0].float()
-    torch.testing.assert_close(log_softmax(x), F.log_softmax(x, 1))
 
 
 @pytest.mark.parametrize("K", [2, 10])

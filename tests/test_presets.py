@@ -1,13 +1,14 @@
 """Any choice works beside any preset: a preset's numbers count beside its own choices, else the parts' defaults."""
 
 import json
+from collections import Counter
 from functools import cache
 
 import hydra
 import pytest
 import yaml
 from omegaconf import OmegaConf
-from pairwise import CONF, all_pairs, choices, covering_rows, noise_files
+from pairwise import CONF, all_pairs, choices, covering_rows, narrow, noise_files
 
 import seedbed
 from seedbed.allowed_values import check
@@ -33,17 +34,39 @@ def numbers(preset, part, choice):
     return yaml.safe_load(file.read_text()).get(part, {}) if file.exists() else {}
 
 
-def test_every_preset_builds_beside_every_choice(mnist_root, tmp_path):
+def some_pairs(pairs):
+    """Return, of (preset, choice) pairs, those with numbers, and one other of each preset and part, the least taken."""
+    kept, others, taken = [], {}, Counter()
+    for pair in pairs:
+        (_, preset), (part, choice) = pair
+        if numbers(preset, part, choice):
+            kept.append(pair)
+        else:
+            others.setdefault((preset, part), []).append(pair)
+    for found in others.values():
+        kept.append(min(found, key=lambda pair: taken[pair[1]]))
+        taken[kept[-1][1]] += 1
+    return kept
+
+
+@pytest.mark.parametrize("which", [some_pairs, pytest.param(list, marks=pytest.mark.slow)])
+def test_every_preset_builds_beside_choices(mnist_root, tmp_path, which):
     files, data = noise_files(tmp_path), cache(lambda node: build_data({"data": json.loads(node)}))
-    wanted = [pair for pair in all_pairs(NAMES, valid=True) if pair[0][0] == "experiment"]
+    wanted = which([pair for pair in all_pairs(NAMES, valid=True) if pair[0][0] == "experiment"])
+    assert {pair[0] for pair in wanted} == {("experiment", preset) for preset in NAMES["experiment"]}
+    assert {pair[1] for pair in wanted} == {(group, name) for group in GROUPS for name in NAMES[group]}
     built = set()
     with hydra_with(CONF):
-        defaults = cache(lambda part, choice: compose(f"{part}={choice}", *files.get(choice, []))[0][part])
+        defaults = {}
+        for k in range(max(len(NAMES[part]) for part in GROUPS)):
+            row = {part: NAMES[part][k % len(NAMES[part])] for part in GROUPS}
+            config, _ = compose(*(f"{part}={choice}" for part, choice in row.items()), *files.get(row["data"], []))
+            defaults |= {(part, choice): config[part] for part, choice in row.items()}
         for row in covering_rows(NAMES, wanted):
             words = [f"{group}={choice}" for group, choice in row.items()]
             config, node = compose(*words, *files.get(row["data"], []))
             for part in GROUPS:
-                own = defaults(part, row[part]) | numbers(row["experiment"], part, row[part])
+                own = defaults[part, row[part]] | numbers(row["experiment"], part, row[part])
                 assert config[part] == own, (part, words)
             assert set(node.sweeper.params or ()) <= {*GROUPS, *dict(leaves(config))}, words
             check(config)
@@ -51,7 +74,7 @@ def test_every_preset_builds_beside_every_choice(mnist_root, tmp_path):
             new = {json.dumps(config[part]) for part in GROUPS} - built
             built |= new
             if new:
-                Parts().module(config, data(json.dumps(config["data"])))
+                Parts().module(narrow(config), data(json.dumps(config["data"])))
                 assert len(build_callbacks(config)) == len(config["callbacks"])
                 assert len(build_loggers(config, tmp_path)) == len(config["logger"])
 

@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 import torch
-from pairwise import all_pairs, choices, covering_rows, is_valid, noise_files, pairs
+from pairwise import NARROW, all_pairs, choices, covering_rows, is_valid, narrow, noise_files, pairs
 
 from seedbed.allowed_values import check
 from seedbed.errors import ConfigError
@@ -30,19 +30,18 @@ def files(tmp_path_factory, mnist_root):
 
 @pytest.fixture(scope="module")
 def configured(composed, files):
-    """configured(row) → config. Each choice is composed once, as the groups do not depend on each other."""
-    parts = {}
-
-    def part(group, name):
-        if (group, name) not in parts:
-            extra = files.get(name, []) if group == "data" else []
-            parts[group, name] = composed(f"{group}={name}", *extra)[0]
-        return parts[group, name]
+    """configured(row) → config. The k-th choices of all groups are composed together: they are independent."""
+    parts, metrics, whole = {}, {}, composed()[0]
+    for k in range(max(map(len, NAMES.values()))):
+        row = {group: names[k % len(names)] for group, names in NAMES.items()}
+        config, _ = composed(*(f"{group}={name}" for group, name in row.items()), *files.get(row["data"], []))
+        parts |= {(group, name): config[group] for group, name in row.items()}
+        metrics[row["data"]] = config["optimized_metric"]
 
     def config(row):
-        whole = part("seed", "0") | {group: part(group, name)[group] for group, name in row.items()}
-        metric = part("data", row["data"])["optimized_metric"] if "data" in row else whole["optimized_metric"]
-        return whole | {"data": whole["data"] | {"batch_size": 8}, "optimized_metric": metric}
+        made = whole | {group: parts[group, name] for group, name in row.items()}
+        metric = metrics[row["data"]] if "data" in row else whole["optimized_metric"]
+        return narrow(made | {"data": made["data"] | {"batch_size": 8}, "optimized_metric": metric})
 
     return config
 
@@ -91,6 +90,7 @@ def two_steps(module, data):
 def test_some_rows_train_as_whole_runs(fit, files):
     for row in covering_rows(NAMES, VALID)[::25]:
         words = [f"{group}={name}" for group, name in row.items()] + files.get(row["data"], [])
+        words += [f"+model.{key}={value}" for key, value in NARROW.get(row["model"], {}).items()]
         limits = [f"+trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test")]
         run = fit(*words, "data.batch_size=8", "trainer.max_epochs=1", *limits)
         assert run.metrics["status"] in ("completed", "diverged"), row

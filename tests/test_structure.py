@@ -30,6 +30,8 @@ PARTS = ("data", "models", "losses", "inits", "optim", "schedules")
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, ()),
     **dict.fromkeys(PARTS, ()),
+    "from_scratch": (),
+    "losses": ("from_scratch",),
     "optim": ("schedules",),
     "allowed_values": ("optim",),
     "sweeps": (),
@@ -42,7 +44,17 @@ MAY_IMPORT = {
     "report": ("sweeps",),
     "trained": (*PARTS, "startup", "pictures", "training"),
     "api": ("allowed_values", "startup", "training", "sweeps", "task"),
-    "studies": (*PARTS, "allowed_values", "startup", "pictures", "training", "callbacks", "sweeps", "api"),
+    "studies": (
+        *PARTS,
+        "from_scratch",
+        "allowed_values",
+        "startup",
+        "pictures",
+        "training",
+        "callbacks",
+        "sweeps",
+        "api",
+    ),
     "__init__": ("api",),
 }
 

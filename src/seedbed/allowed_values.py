@@ -194,7 +194,10 @@ RULES: dict[str, Rule] = {
     "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),
     "trainer.devices": DEVICES,
     "trainer.num_nodes": only(1, "the processes of a run share a machine"),
-    "trainer.precision": one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true"),
+    # null: 32-true, or that of a plugin
+    "trainer.precision": optional(
+        one_of("32-true", "32", "64-true", "64", "16-mixed", "bf16-mixed", "bf16-true", "16-true")
+    ),
     "trainer.logger": Rule(lambda v: isinstance(v, bool), "true or false; logger=… chooses the loggers"),
     "trainer.callbacks": only(None, "callbacks=… chooses them"),
     "trainer.fast_dev_run": Rule(
@@ -226,10 +229,10 @@ RULES: dict[str, Rule] = {
     "trainer.benchmark": optional(BOOL),
     "trainer.inference_mode": BOOL,
     "trainer.use_distributed_sampler": only(True, "each process has samples of its own"),
-    "trainer.profiler": optional(one_of("simple", "advanced", "pytorch", "xla")),
+    "trainer.profiler": optional(one_of("simple", "advanced", "pytorch")),
     "trainer.detect_anomaly": BOOL,
     "trainer.barebones": only(False, "a run leaves metrics and checkpoints"),
-    "trainer.plugins": optional(TEXT),
+    "trainer.plugins": Rule(lambda v: v is None or v == [], "null, a plugin as {_target_: …}, or a list of them"),
     "trainer.sync_batchnorm": BOOL,
     "trainer.reload_dataloaders_every_n_epochs": integer(0),
     "trainer.default_root_dir": optional(TEXT),

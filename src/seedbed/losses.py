@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seedbed.from_scratch import log_softmax
+
 
 class Loss(nn.Module):
     """A loss with an output for each class, argmax as the prediction and no extra last layer, unless overridden."""
@@ -122,12 +124,6 @@ class CrossEntropy(Loss):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(output, target, label_smoothing=self.label_smoothing)
-
-
-def log_softmax(x: Tensor) -> Tensor:
-    """x − logsumexp(x) along dim 1, the maximum subtracted first so that exp never overflows."""
-    x = x - x.amax(1, keepdim=True)
-    return x - x.exp().sum(1, keepdim=True).log()
 
 
 class CrossEntropyScratch(Loss):

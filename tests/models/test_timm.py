@@ -42,14 +42,17 @@ def test_pretrained_weights_are_loaded_and_fitted_to_grey_images_and_to_the_outp
     assert found["fc.weight"].shape == (2, 512)
 
 
-def test_pretrained_says_what_it_needs(tmp_path, monkeypatch):
+def test_pretrained_says_what_it_needs(tmp_path, monkeypatch, caplog):
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    # a port at which nobody listens
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match=r"resnet10t need a connection to huggingface.co, or the file in") as error:
         timm((1, 28, 28), 10, "resnet10t", pretrained=True)
     assert "\n" not in str(error.value)
+    # nothing was tried again, and the next network may ask anew
+    assert not caplog.records and not constants.HF_HUB_OFFLINE
     with pytest.raises(ValueError, match="timm has no weights of botnet50ts_256"):
         timm((1, 28, 28), 10, "botnet50ts_256", pretrained=True)
 

@@ -12,6 +12,7 @@ from seedbed.errors import ConfigError
 from seedbed.studies.accuracy_gradient import accuracy_gradient
 from seedbed.studies.broadcasting import WAYS, broadcasting, pure_python
 from seedbed.studies.descent import descent, walk
+from seedbed.studies.from_scratch import from_scratch
 from seedbed.studies.gains import gains
 from seedbed.studies.one_step import one_step
 from seedbed.studies.pixels import pixels
@@ -127,3 +128,15 @@ def test_gains_are_the_published_ones_and_only_a_zero_keeps_the_signal(lab, tmp_
 def test_model_or_data_that_shows_nothing_is_refused(lab, study, message):
     with pytest.raises(ConfigError, match=message):
         study(lab)
+
+
+def test_loop_from_scratch_is_the_librarys(lab, tmp_path):
+    findings = from_scratch(lab, 1.0, 3, 0, ["data=mnist_sample"])
+    written(findings, tmp_path)
+    assert [row[0] for row in findings.rows] == [0, 1, 2, 3] and findings.rows[-1][1] > 0.9
+    assert all(row[1] == pytest.approx(row[2], abs=0.002) and row[3] < 1e-3 for row in findings.rows)
+
+
+def test_loop_from_scratch_tells_two_classes_apart(lab):
+    with pytest.raises(ConfigError, match="the data must have two classes"):
+        from_scratch(lab, 1.0, 3, 0, ["data=function"])

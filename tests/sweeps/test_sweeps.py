@@ -284,6 +284,22 @@ def test_manifest_survives_a_line_half_written(tmp_path):
         assert path.read_bytes() == whole and Manifest(tmp_path).jobs == first.jobs
 
 
+def test_earlier_versions_sweep_over_data_without_classes_goes_on(sweep):
+    """Its configs lack keys of today, and have the accuracy as the metric of data without classes."""
+    words = ["data=function", "model=rectified_lines", "loss=mse", "seed=0,1", "trainer.max_epochs=2"]
+    folder = sweep("basic", *words)
+    command, *jobs = map(json.loads, (folder / "manifest.jsonl").read_text().splitlines())
+    del command["version"]
+    for job in jobs:
+        job["config"]["optimized_metric"] = "val/accuracy"
+        for key in ("expression", "points", "noise", "noise_seed"):
+            del job["config"]["data"][key]
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (command, *jobs)))
+    (folder / jobs[1]["folder"] / "metrics.json").unlink()
+    sweep("basic", *words, folder=folder)
+    assert (folder / jobs[1]["folder"] / "metrics.json").exists()
+
+
 def test_runs_without_a_manifest_are_left_alone(tmp_path):
     (tmp_path / "0").mkdir()
     (tmp_path / "0/metrics.json").write_text("{}")

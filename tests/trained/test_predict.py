@@ -81,6 +81,7 @@ def test_a_broken_picture_is_one_line_and_the_others_are_read(run, command, fold
     assert code == 2 and len(out.splitlines()) == 2
     said = err.splitlines()
     assert len(said) == 3
+    assert command("predict", run, tmp_path / "half.png")[:2] == (2, "")
     for line, what in zip(said, ("half.png is damaged", "blank.png: nothing", "gone.png is no file"), strict=True):
         assert what in line
 

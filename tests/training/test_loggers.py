@@ -53,6 +53,12 @@ def test_loggers_by_target_write_into_the_runs_folder_unless_told_otherwise(comp
             build_loggers(composed(*words)[0], tmp_path)
 
 
+def test_logger_whose_package_is_absent_is_refused_in_one_line(composed, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", False)
+    with pytest.raises(ConfigError, match=r"^logger: [^\n]*$"):
+        build_loggers(composed("+logger._target_=lightning.pytorch.loggers.WandbLogger")[0], tmp_path)
+
+
 def test_stack_without_a_logger_writes_no_events(sweep, files):
     folder = sweep("fused", "logger=none,tensorboard,csv", "seed=0,1", "trainer.max_epochs=1")
     assert [len(files(folder / str(n))[1]) for n in range(6)] == [0, 0, 1, 1, 0, 0]

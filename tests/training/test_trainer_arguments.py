@@ -44,8 +44,9 @@ OBEYED = {
         lambda run: steps(run)[0] < 100_000,
     ),
     "limit_train_batches": (["trainer.limit_train_batches=0.1"], lambda run: steps(run) == (1, 4)),
-    "limit_val_batches": (["+trainer.limit_val_batches=1"], has_files),
-    "limit_test_batches": (["+trainer.limit_test_batches=0"], has_files),
+    # a share of a validation set of a single batch is that batch
+    "limit_val_batches": (["+trainer.limit_val_batches=0.1"], lambda run: validated_at(run) == [0, 4]),
+    "limit_test_batches": (["+trainer.limit_test_batches=0.5"], has_files),
     "val_check_interval": (["+trainer.val_check_interval=2"], lambda run: validated_at(run) == [0, 2, 4]),
     "check_val_every_n_epoch": (
         ["trainer.max_epochs=5", "+trainer.check_val_every_n_epoch=2"],
@@ -62,7 +63,10 @@ OBEYED = {
     "deterministic": (["+trainer.deterministic=warn"], lambda run: torch.are_deterministic_algorithms_enabled()),
     "benchmark": (["+trainer.benchmark=true"], lambda run: torch.backends.cudnn.benchmark),
     "inference_mode": (["+trainer.inference_mode=false"], has_files),
-    "plugins": (["+trainer.plugins=null"], has_files),
+    "plugins": (
+        ["trainer.precision=null", "+trainer.plugins=[{_target_: lightning.pytorch.plugins.DoublePrecision}]"],
+        lambda run: run.module.net[1].weight.dtype == torch.float64,
+    ),
     "sync_batchnorm": (["+trainer.sync_batchnorm=true"], has_files),
     "reload_dataloaders_every_n_epochs": (
         ["trainer.max_epochs=2", "+trainer.reload_dataloaders_every_n_epochs=1"],
@@ -112,6 +116,7 @@ def test_argument_is_refused_in_one_line(composed, argument):
     ("override", "message"),
     [
         ("+trainer.limit_val_batches=0", "trainer.limit_val_batches=0: leaves none of 1 batches"),
+        ("+trainer.overfit_batches=0.01", "trainer.overfit_batches=0.01: leaves none of 49 batches"),
         ("+trainer.val_check_interval=100", "trainer: `val_check_interval` (100) must be less than or equal to"),
         ("+trainer.callbacks=[{_target_: lightning.pytorch.Callback}]", "trainer.callbacks: must be null: callbacks=…"),
         ("+trainer.max_tim=3", "trainer: "),
@@ -148,15 +153,18 @@ def test_gradients_are_clipped_by_norm_or_value(fit, loop, algorithm):
         assert torch.cat([c.flatten() for c in changes]).norm() == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_overfitted_batch_is_the_same_in_each_epoch(fit):
+@pytest.mark.parametrize(("batches_of_49", "steps_of_three_epochs"), [("1", 3), ("0.1", 12)])
+def test_overfitted_batches_are_the_same_in_each_epoch(fit, batches_of_49, steps_of_three_epochs):
     batches = []
 
     class Watch(pl.Callback):
         def on_train_batch_start(self, trainer, module, batch, index):
             batches.append(batch[0].clone())
 
-    fit(*SHORT, "+trainer.overfit_batches=1", "trainer.max_epochs=3", callbacks=[Watch()])
-    assert len(batches) == 3 and torch.equal(batches[0], batches[1]) and torch.equal(batches[0], batches[2])
+    fit(*SHORT, f"+trainer.overfit_batches={batches_of_49}", "trainer.max_epochs=3", callbacks=[Watch()])
+    assert len(batches) == steps_of_three_epochs
+    first, second, third = (batches[i * len(batches) // 3] for i in range(3))
+    assert torch.equal(first, second) and torch.equal(first, third)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +174,11 @@ def test_overfitted_batch_is_the_same_in_each_epoch(fit):
 def test_report_that_was_asked_for_is_printed(fit, caplog, capsys, override, text):
     fit(*SHORT, override)
     assert text in caplog.text + capsys.readouterr().out
+
+
+def test_profiler_of_absent_package_is_refused(composed):
+    with pytest.raises(ConfigError, match=r"^trainer\.profiler=xla: must be null or one of simple, advanced, pytorch"):
+        check(composed("+trainer.profiler=xla")[0])
 
 
 def test_anomaly_is_detected(fit):

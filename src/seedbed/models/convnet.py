@@ -44,12 +44,13 @@ class TightConv2d(nn.Conv2d):
         return F.linear(x.flatten(1), taps.flatten(1), self.bias)[..., None, None]
 
 
-def resnet18(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
-    """timm's resnet18, not pretrained (He et al. 2015)."""
+def resnet18(in_shape: Sequence[int], num_outputs: int, width: int = 64) -> nn.Module:
+    """timm's resnet18, not pretrained, with `width` channels in the first of its four stages (He et al. 2015)."""
     from timm import create_model  # a second of import
 
     require_images("resnet18", in_shape)
-    net = create_model("resnet18", pretrained=False, in_chans=in_shape[0], num_classes=num_outputs)
+    sizes = {"stem_width": width, "channels": [width, 2 * width, 4 * width, 8 * width]}
+    net = create_model("resnet18", pretrained=False, in_chans=in_shape[0], num_classes=num_outputs, **sizes)
     for module in net.modules():
         if type(module) is nn.Conv2d:
             module.__class__ = TightConv2d  # the same weights, under the same names

@@ -56,15 +56,15 @@ class Residual(nn.Module):
         return self.relu(self.branch(x) + self.shortcut(x))
 
 
-def fixup_resnet18(in_shape: Sequence[int], num_outputs: int) -> nn.Module:
+def fixup_resnet18(in_shape: Sequence[int], num_outputs: int, width: int = 64) -> nn.Module:
     """resnet18's convolutions with Fixup's scalars where its BatchNorms were; `init=fixup` makes it train.
 
     It bears half of resnet18's learning rate, or needs `trainer.gradient_clip_val=1`: at 0.1 one of two seeds diverged.
     The residual blocks have an attribute `branch`, by which the init finds them.
     """
     require_images("fixup_resnet18", in_shape)
-    stem = [_conv(in_shape[0], 64, 7, 2), Bias(), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
-    widths = [64, 64, 64, 128, 128, 256, 256, 512, 512]
+    stem = [_conv(in_shape[0], width, 7, 2), Bias(), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
+    widths = [width * times for times in (1, 1, 1, 2, 2, 4, 4, 8, 8)]
     blocks = [Residual(c_in, c_out, 1 if c_in == c_out else 2) for c_in, c_out in itertools.pairwise(widths)]
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), Bias(), nn.Linear(512, num_outputs)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), Bias(), nn.Linear(widths[-1], num_outputs)]
     return nn.Sequential(*stem, *blocks, *head).to(memory_format=torch.channels_last)  # as resnet18

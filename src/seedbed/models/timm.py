@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +52,8 @@ def timm(
     if pretrained and not is_model_pretrained(name):
         raise ValueError(f"pretrained: timm has no weights of {name}")
     try:
-        net = create_model(name, pretrained, in_chans=in_shape[0], num_classes=num_outputs, **options)
+        with _hub() if pretrained else nullcontext():
+            net = create_model(name, pretrained, in_chans=in_shape[0], num_classes=num_outputs, **options)
     except OSError as error:
         needs = "a connection to huggingface.co, or the file in its cache ($HF_HOME)"
         raise ValueError(f"pretrained: the weights of {name} need {needs}: {_first_line(error)}") from error
@@ -58,13 +62,31 @@ def timm(
     usual = net.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
     if image_size:
         net = nn.Sequential(Resize(image_size), net)
-        net.resized = (
-            in_shape[0],
-            image_size,
-            image_size,
-        )  # [C, H, W], by which evaluation sizes its batches
+        # [C, H, W], by which evaluation sizes its batches
+        net.resized = (in_shape[0], image_size, image_size)
     _try(net, in_shape, num_outputs, name, image_size, usual)
     return net
+
+
+@contextmanager
+def _hub() -> Iterator[None]:
+    """Have the hub's client look into its cache only, if the hub does not answer in 5 s.
+
+    It would try for most of a minute and log every try.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=5).close()
+    except HTTPError:
+        pass
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _try(net: nn.Module, in_shape: Sequence[int], outputs: int, name: str, image_size: int | None, usual: int) -> None:

@@ -90,9 +90,10 @@ class Manifest:
             return False
         if old["hash"] == new["hash"] or self.version == VERSION:
             return old["hash"] == new["hash"]
-        # an earlier version's config lacks keys that have come since
-        after = dict(leaves(_plain(new["config"])))
-        return all(after.get(key) == value for key, value in leaves(_plain(old["config"])) if key not in SWEEP_KEYS)
+        # an earlier version's config lacks keys that have come since, and its data without classes had the accuracy as
+        # the metric; the overrides are the same
+        after, ignored = dict(leaves(_plain(new["config"]))), (*SWEEP_KEYS, "optimized_metric")
+        return all(after.get(key) == value for key, value in leaves(_plain(old["config"])) if key not in ignored)
 
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
         self._file.write("".join(json.dumps(line) + "\n" for line in lines).encode())

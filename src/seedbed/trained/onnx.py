@@ -35,15 +35,19 @@ class _WithProbabilities(nn.Module):
         return output, self.loss.probabilities(output)
 
 
+def require_packages() -> None:
+    """Raise ConfigError where a package for ONNX is missing."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise ConfigError(f'ONNX needs {" and ".join(missing)}: pip install "seedbed[onnx]"')
+
+
 def export_onnx(loaded: Loaded, path: Path) -> tuple[float, str]:
     """Write the network to an ONNX file. Returns its largest difference from the network, and on what they were tried.
 
     Input `x` [batch, …]: pixels as the network sees them, (0–255) / divisor − shift, which stand in the file's metadata
     with the classes' names. Outputs: `output` and, where there are classes, `probabilities`.
-    Raises ConfigError where a package is missing, the network cannot be exported, or the file answers differently.
+    Raises ConfigError where the network cannot be exported, or the file answers differently.
     """
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise ConfigError(f'ONNX needs {" and ".join(missing)}: pip install "seedbed[onnx]"')
     images, kind = sample(loaded, IMAGES)
     net, names = loaded.net, ["output"]
     if loaded.facts.classes:

@@ -43,6 +43,8 @@ logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 # a batch that a callback skips
 warnings.filterwarnings("ignore", message=".*training_step. returned .None.*")
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+# a loader that keeps the set's order already
+warnings.filterwarnings("ignore", message="You requested to overfit.*")
 warnings.filterwarnings("ignore", message=".*configure_optimizers. returned .None.*")
 
 # Lightning lets torch look for GPUs through the driver's library. Without a GPU each step of Adam repeats that, 0.7 ms.
@@ -55,6 +57,8 @@ OWN_KEYS = ("loop", "threads")
 # options of the Trainer that print → the logger that they print by
 LOGGED = {"profiler": "lightning.pytorch.profilers.profiler"}
 LOGGED["enable_model_summary"] = "lightning.pytorch.callbacks.model_summary"
+# errors by which a part refuses its arguments, or says which package it needs
+MISTAKES = (OSError, ValueError, MisconfigurationException, ModuleNotFoundError)
 # files whose lines call a part; the last one wraps Lightning's Trainer
 CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)
 
@@ -67,15 +71,15 @@ def _mistakes_of_the_user(place: str):
     """
     try:
         yield
-    except (InstantiationException, OSError, TypeError, ValueError, MisconfigurationException) as error:
+    except (InstantiationException, *MISTAKES, TypeError) as error:
         wrapped = isinstance(error, InstantiationException)
         cause = error.__cause__ if wrapped else error
         # Hydra's "Error locating target 'a.b', set env var HYDRA_FULL_ERROR=1 …"
-        if wrapped and (cause is None or isinstance(cause, ImportError)):
+        if wrapped and str(error).startswith("Error locating"):
             cause = str(error).partition("\n")[0].partition(", set env var")[0]
-        elif not isinstance(cause, OSError | ValueError | MisconfigurationException) and not _is_of_the_call(cause):
+        elif not isinstance(cause, MISTAKES) and not _is_of_the_call(cause):
             raise
-        raise ConfigError(f"{place}{cause}") from error
+        raise ConfigError(f"{place}{' '.join(str(cause).split())}") from error
 
 
 def _is_of_the_call(error: BaseException) -> bool:

@@ -54,7 +54,10 @@ class DataModule(pl.LightningDataModule):
             self._check_batches()
 
     def _check_batches(self) -> None:
-        """Raise ConfigError if drop_last, or a limit of the Trainer's, leaves a split without a batch."""
+        """Raise ConfigError if drop_last, or a limit of the Trainer's, leaves a split without a batch.
+
+        A share of a split for evaluation, whose batches are few and large, is one batch at least.
+        """
         for name, split, size, drop_last in (
             ("train", self.splits.train, self.batch_size, self.drop_last),
             ("val", self.splits.valid, self.eval_batch, False),
@@ -66,9 +69,14 @@ class DataModule(pl.LightningDataModule):
                 batches = len(Loader(split, size, drop_last=drop_last, world=self.trainer.world_size))
             except ValueError as error:
                 raise ConfigError(str(error)) from error
-            limit = getattr(self.trainer, f"limit_{name}_batches")  # a number of batches, or a share of them
-            if (limit if isinstance(limit, int) else int(limit * batches)) < 1:
-                raise ConfigError(f"trainer.limit_{name}_batches={limit}: leaves none of {batches} batches; raise it")
+            argument = f"limit_{name}_batches"
+            limit = getattr(self.trainer, argument)  # a number of batches, or a share of them
+            if (limit if isinstance(limit, int) else int(limit * batches)) >= 1:
+                continue
+            if name == "train" or limit == 0:
+                typed = "overfit_batches" if self.trainer.overfit_batches else argument
+                raise ConfigError(f"trainer.{typed}={limit}: leaves none of {batches} batches; raise it")
+            setattr(self.trainer, argument, 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the facts about the data that load.py needs to use a network without them."""
