@@ -79,7 +79,7 @@ def lines(figure):
 def test_curves_are_what_a_run_and_its_resumption_logged(fit, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure: drawn.append((name, figure))
+        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure, shared=False: drawn.append((name, figure))
     )
     overrides = ("model=linear", "+trainer.limit_train_batches=5", "callbacks=pictures")
     fit(*overrides, "trainer.max_epochs=2", folder=tmp_path)
@@ -100,7 +100,7 @@ def test_curves_are_what_a_run_and_its_resumption_logged(fit, tmp_path, monkeypa
 def test_curves_without_tensorboard_are_those_of_the_epochs(fit, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure: drawn.update({name: figure})
+        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure, shared=False: drawn.update({name: figure})
     )
     run = fit("model=linear", "trainer.max_epochs=2", "callbacks=pictures", "logger=none")
     (_, epochs, accuracies), *_ = lines(drawn["curves"])["accuracy"]
@@ -242,7 +242,7 @@ def test_schedule_shows_what_the_steps_get():
 def test_schedule_of_a_run_has_a_panel_for_each_number_that_it_drives(fit, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure: drawn.update({name: figure})
+        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure, shared=False: drawn.update({name: figure})
     )
     overrides = (
         "schedule=values",
