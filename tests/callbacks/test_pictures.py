@@ -79,7 +79,7 @@ def lines(figure):
 def test_curves_are_what_a_run_and_its_resumption_logged(fit, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure: drawn.append((name, figure))
+        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure, shared=False: drawn.append((name, figure))
     )
     overrides = ("model=linear", "+trainer.limit_train_batches=5", "callbacks=pictures")
     fit(*overrides, "trainer.max_epochs=2", folder=tmp_path)
@@ -100,7 +100,7 @@ def test_curves_are_what_a_run_and_its_resumption_logged(fit, tmp_path, monkeypa
 def test_curves_without_tensorboard_are_those_of_the_epochs(fit, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure: drawn.update({name: figure})
+        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure, shared=False: drawn.update({name: figure})
     )
     run = fit("model=linear", "trainer.max_epochs=2", "callbacks=pictures", "logger=none")
     (_, epochs, accuracies), *_ = lines(drawn["curves"])["accuracy"]
@@ -111,7 +111,7 @@ def test_curves_without_accuracy_have_two_panels_and_say_the_last_and_the_best_v
     figure = curves({"train/loss": {10: 0.5, 20: 0.01}, "val/loss": {10: 0.2, 20: 0.3}, "lr": {20: 0.1}})
     panels = lines(figure)
     assert list(panels) == ["loss", "learning rate"] and figure.axes[0].get_yscale() == "log"
-    assert [label for label, *_ in panels["loss"]] == ["training: 0.01", "validation: 0.3 (best 0.2)"]
+    assert [label for label, *_ in panels["loss"]] == ["training: 0.0100", "validation: 0.3000 (best 0.2000)"]
     assert curves({}) is None
 
 
@@ -166,9 +166,9 @@ def test_worst_mistakes_are_in_order_of_loss_with_their_predictions():
     p = torch.tensor([[1, 0], [0.6, 0.4], [0, 1], [0.1, 0.9], [0.7, 0.3]])
     figure = worst_mistakes(images, target, losses, p, predicted, ["7", "3"])
     assert texts(figure) == [
-        "true 7, pred. 3\np = 0.9000\nloss 2.000",
-        "true 3, pred. 7\np = 0.7000\nloss 1.000",
-        "true 3, pred. 7\np = 0.6000\nloss 0.500",
+        "true 7, pred. 3\np = 0.9000\nloss 2.0000",
+        "true 3, pred. 7\np = 0.7000\nloss 1.0000",
+        "true 3, pred. 7\np = 0.6000\nloss 0.5000",
     ]
     shown = canvas(figure)
     assert [v for v in dict.fromkeys(shown[-14]) if not np.isnan(v)] == [150, 200, 50]  # pictures 3, 4 and 1
@@ -242,7 +242,7 @@ def test_schedule_shows_what_the_steps_get():
 def test_schedule_of_a_run_has_a_panel_for_each_number_that_it_drives(fit, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure: drawn.update({name: figure})
+        "seedbed.callbacks.pictures.publish", lambda trainer, name, figure, shared=False: drawn.update({name: figure})
     )
     overrides = (
         "schedule=values",

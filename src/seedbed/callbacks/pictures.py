@@ -69,7 +69,12 @@ class Pictures(Callback):
             publish(trainer, "first_weights", figure)
 
     def _draw_curves(self, trainer, module) -> None:
-        """Draw TensorBoard's values by step, those of a resumed run's beginning too; without them the epochs'."""
+        """Draw TensorBoard's values by step, those of a resumed run's beginning too; without them the epochs'.
+
+        The untrained network alone has no curve.
+        """
+        if not module.steps:
+            return
         if writer := event_writer(trainer):
             writer.flush()
         by_step = read_scalars(trainer.default_root_dir, CURVES)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS, smaller_is_better
 from seedbed.pictures.log_axis import plain_numbers
+from seedbed.tables import figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,5 +53,5 @@ def _draw_line(ax: Axes, metric: str, curve: Mapping[int, float], label: str, st
     steps, values = zip(*sorted(curve.items()), strict=True)
     if label:
         best = (min if smaller_is_better(metric) else max)(values)
-        label = f"{label}: {values[-1]:.4g}" + (f" (best {best:.4g})" if best != values[-1] else "")
+        label = f"{label}: {figure(values[-1])}" + (f" (best {figure(best)})" if best != values[-1] else "")
     ax.plot(steps, values, label=label, **({"marker": "o"} if len(steps) == 1 else {}) | style)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seedbed.colours import DIGITS
+from seedbed.tables import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +102,7 @@ def worst_mistakes(
     for i in order.tolist():
         prediction = int(predicted[i])
         names = f"true {classes[target[i]]}{between}pred. {classes[prediction]}"
-        captions.append(f"{names}\np = {probabilities[i, prediction]:.4f}\nloss {losses[i]:.3f}")
+        captions.append(f"{names}\np = {probabilities[i, prediction]:.4f}\nloss {figure(losses[i].item())}")
     title = f"Worst {len(order)} of {len(wrong)} mistakes of the {weights} on {len(target)} {pictures}"
     title += "\n(p: the probability of the predicted class)"
     return grid(as_images(images[order.to(images.device)]), captions, title, min(len(order), 8))

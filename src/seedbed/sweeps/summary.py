@@ -114,7 +114,7 @@ def _markdown(jobs: Sequence[Job], metric: str) -> str:
         parts += ["## Best jobs", markdown(header, rows)]
     if incomplete := [job for job in jobs if job.status != "completed"]:
         header = ["job", "status", *keys, metric]
-        rows = [[j.folder, j.status, *map(j.shown, keys), figure(j.metric(metric))] for j in incomplete]
+        rows = [[j.folder, _outcome(j), *map(j.shown, keys), figure(j.metric(metric))] for j in incomplete]
         parts += ["## Not completed", "`train.log` in a job's folder says more.", markdown(header, rows[:MAX_ROWS])]
         parts += [_left_out(len(rows), "jobs")]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -169,10 +169,16 @@ def _best(jobs: Sequence[Job], metric: str, count: int) -> tuple[list[str], list
     keys = swept(jobs)
     having = [job for job in jobs if job.metric(metric) is not None]
     rows = [
-        [str(rank), job.folder, *map(job.shown, keys), figure(job.metric(metric)), job.status]
+        [str(rank), job.folder, *map(job.shown, keys), figure(job.metric(metric)), _outcome(job)]
         for rank, job in enumerate(sorted(having, key=lambda job: _order(job.metric(metric), metric))[:count], start=1)
     ]
     return ["rank", "job", *keys, metric, "status"], rows
+
+
+def _outcome(job: Job) -> str:
+    """Return a job's status, with the step at which it diverged."""
+    step = job.metrics.get("diverged_at")
+    return job.status if step is None else f"{job.status} at step {step}"
 
 
 def failures(jobs: Sequence[Job]) -> str:

@@ -21,7 +21,7 @@ from seedbed.training.memory import keep_freed_memory
 from seedbed.training.old_checkpoints import upgrade
 
 # points of a curve at most, with log_every_n_steps=auto
-MAX_POINTS = 500
+MAX_POINTS = 200
 
 
 class Supervised(pl.LightningModule):
