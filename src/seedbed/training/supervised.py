@@ -57,7 +57,7 @@ class Supervised(pl.LightningModule):
     """
 
     # metric of each loss that `batch_losses` records
-    LOSSES = (TRAIN_LOSS,)
+    LOSSES: tuple[str, ...] = (TRAIN_LOSS,)
     # steps between two points of train/loss and lr; auto: as few as give MAX_POINTS or less; 0: no points
     log_every_n_steps: int | str = "auto"
 
@@ -124,7 +124,7 @@ class Supervised(pl.LightningModule):
         self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
         self._several, self._optimizer = trainer.world_size > 1, trainer.optimizers[0]
         every = self.log_every_n_steps
-        self.record.every = math.ceil(self.total_steps / MAX_POINTS) if every == "auto" else every
+        self.record.every = math.ceil(self.total_steps / MAX_POINTS) if isinstance(every, str) else every
         self._drives_dropout = self.schedule is not None and "dropout" in self.schedule.curves
         for p, gradient in zip(self.parameters(), self._restored_gradients, strict=False):
             p.grad = gradient if gradient is None else gradient.to(p.device)
