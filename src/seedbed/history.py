@@ -29,15 +29,16 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def read_history(folder: str | os.PathLike, metrics: Collection[str]) -> dict[str, dict[int, float]]:
     """Return metric → epoch → value from a run's history.csv; epoch 0 is the untrained network.
 
-    Runs of earlier versions left none, but logged each metric once an epoch to TensorBoard: their n-th step is epoch n.
+    A run that was killed left none; the validations in its events are one an epoch, and so is every metric of a run of
+    an earlier version, whose n-th step is epoch n.
     """
     try:
         with open(f"{folder}/{NAME}", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except FileNotFoundError:
-        return {
-            metric: {epoch: steps[step] for epoch, step in enumerate(sorted(steps), start=1)}
-            for metric, steps in read_scalars(folder, metrics).items()
-        }
+        by_step = read_scalars(folder, {*metrics, VAL_LOSS})
+        first = 0 if 0 in by_step.get(VAL_LOSS, {}) else 1
+        by_epoch = [m for m in metrics if m in by_step and (first or m.startswith("val/"))]
+        return {m: {n: by_step[m][step] for n, step in enumerate(sorted(by_step[m]), first)} for m in by_epoch}
     curves = {metric: {int(row["epoch"]): float(row[metric]) for row in rows if row.get(metric)} for metric in metrics}
     return {metric: curve for metric, curve in curves.items() if curve}

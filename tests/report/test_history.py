@@ -29,6 +29,14 @@ def test_history_csv_is_read_by_epoch_with_the_untrained_network_first(tmp_path)
     np.testing.assert_equal(curves([str(tmp_path)], METRICS)["train/loss"], [[np.nan, 0.4]])
 
 
+def test_killed_run_has_its_validations_by_epoch_and_no_means_of_train_loss(fit):
+    run = fit("model=linear", "trainer.max_epochs=2")
+    found = read_history(run.folder, METRICS)
+    assert not (run.folder / "history.csv").exists() and found.keys() == {"val/loss", "val/accuracy"}
+    for metric, curve in found.items():
+        assert curve == pytest.approx({row["epoch"]: row[metric] for row in run.module.history}, rel=1e-6)
+
+
 def test_curves_are_a_row_a_job_and_end_where_the_job_ended(tmp_path, write_curves):
     for name, losses in (("0", [3.0, 2.0, 1.0]), ("1", [0.5]), ("2", [])):
         write_curves(tmp_path / name, {"val/loss": losses})
