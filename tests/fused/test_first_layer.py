@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import seedbed.fused.stack
 from seedbed.data.rows import Source
 from seedbed.fused.build import build_stack
 from seedbed.fused.checkpoints import StackCheckpoints
@@ -82,7 +83,9 @@ def test_zeros_are_skipped_where_it_pays(pixels):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
-def test_cores_and_skipped_zeros_change_no_member(composed, tmp_path, words, groups, skips):
+def test_cores_and_skipped_zeros_change_no_member(composed, tmp_path, monkeypatch, words, groups, skips):
+    # the inputs of two groups at once
+    monkeypatch.setattr(seedbed.fused.stack, "KEPT", 2 * 256 * 784)
     config, _ = composed(*words, "trainer.max_epochs=1", "+trainer.limit_train_batches=9")
     configs = [{**config, "optim": {**config["optim"], "lr": 0.01 * (k + 1)}} for k in range(9)]
 
@@ -107,6 +110,7 @@ def test_cores_and_skipped_zeros_change_no_member(composed, tmp_path, words, gro
 
 
 def test_shares_hold_every_member_once():
-    for members, cores in ((1, 4), (5, 2), (100, 3), (7, 7)):
-        found = [m for share in shares(members, cores) for m in range(share.start, share.stop)]
-        assert found == list(range(members))
+    for members, cores, most in ((1, 4, 1), (5, 2, 9), (100, 3, 10), (7, 7, 7)):
+        found = shares(members, cores, most)
+        assert [m for share in found for m in range(share.start, share.stop)] == list(range(members))
+        assert max(share.stop - share.start for share in found) <= most

@@ -1,12 +1,12 @@
 """A stack's members spread over the cores: each core makes its members' whole step with one thread.
 
 Threads inside an operation wait for each other at its end, hundreds of times a step, and spin while they wait. Members
-need nothing of each other, so here a step has two such ends.
+need nothing of each other, so here a step has two such ends, where a thread that waits sleeps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TypeVar
@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-T = TypeVar("T")
+S, T = TypeVar("S"), TypeVar("T")
 
 
 class Cores:
@@ -30,23 +30,24 @@ class Cores:
             self._pool.shutdown()
         torch.set_num_threads(self.count)
 
-    def map(self, call: Callable[[int], T], shares: Iterable[int]) -> list[T]:
-        """Return call(share) of each share, the first one computed by this thread."""
-        first, *others = shares
-        if not self._pool:
-            return [call(first), *map(call, others)]
-        waiting = [self._pool.submit(call, share) for share in others]
-        return [call(first), *(result.result() for result in waiting)]
+    def map(self, call: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """Return call(item) of each item; each core takes every count-th of them, this thread among the others."""
+        results: list[T] = [None] * len(items)  # type: ignore[list-item]
 
-    def each(self, call: Callable[[T], object], items: Sequence[T]) -> None:
-        """Call with every item, each core with every count-th of them."""
-        cores = range(min(self.count, len(items)))
-        self.map(lambda core: [call(item) for item in items[core :: self.count]], cores)
+        def work(core: int) -> None:
+            for i in range(core, len(items), self.count):
+                results[i] = call(items[i])
+
+        others = [self._pool.submit(work, core) for core in range(1, min(self.count, len(items)))] if self._pool else []
+        work(0)
+        for other in others:
+            other.result()
+        return results
 
 
-def shares(members: int, cores: int) -> list[slice]:
-    """Cut members into consecutive shares of nearly equal size, one for each core."""
-    count = min(cores, members)
+def shares(members: int, cores: int, most: int) -> list[slice]:
+    """Cut members into consecutive shares of nearly equal size: as many for each core, none of more than `most`."""
+    count = min(members, cores * -(-members // (cores * most)))
     cuts = [members * i // count for i in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(cuts)]
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from seedbed.data.rows import BLOCK, Lists, Source
 
-# numbers of float inputs that are kept for the gradient, 16 MB: more are converted anew, which takes no longer than
-# reading them from memory
-KEPT = 2**22
+# inputs of a step that a core keeps as floats for the gradient, 8 MB: they stay in the cache
+KEPT = 2**21
 
 # a group's rows [B], and its members of those at hand
 Piece = tuple[Tensor, slice]
@@ -36,10 +35,9 @@ class FirstLayer(torch.autograd.Function):
     def forward(
         ctx, weight: Tensor, bias: Tensor | None, source: Source, pieces: Sequence[Piece], gradient: Tensor | None
     ) -> Tensor:
-        ctx.source, ctx.pieces, ctx.gradient, ctx.kept, ctx.bias = source, pieces, gradient, [], bias is not None
+        ctx.source, ctx.pieces, ctx.gradient, ctx.batches, ctx.bias = source, pieces, gradient, [], bias is not None
         bias = weight.new_zeros(weight.shape[:2]) if bias is None else bias
         result = weight.new_empty(len(weight), len(pieces[0][0]), weight.shape[1])
-        floats = len(pieces) * len(pieces[0][0]) * weight.shape[2]
         for rows, place in pieces:
             if skips(weight):
                 inputs, batch = source.lists(rows)
@@ -47,18 +45,17 @@ class FirstLayer(torch.autograd.Function):
             else:
                 batch = source.floats(rows)
                 _multiply(batch, weight[place], bias[place], result[place])
-            ctx.kept.append(batch if skips(weight) or floats <= KEPT else None)
+            ctx.batches.append(batch)
         return result
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, output_gradient: Tensor):
         gradient, source = ctx.gradient, ctx.source
-        for (rows, place), batch in zip(ctx.pieces, ctx.kept, strict=True):
+        for (_, place), batch in zip(ctx.pieces, ctx.batches, strict=True):
             if skips(gradient):
                 _gradient_skipping(source, source.transposed(batch), output_gradient[place], gradient[place])
             else:
-                batch = source.floats(rows) if batch is None else batch
                 _gradient(batch, output_gradient[place], gradient[place])
         return gradient, output_gradient.sum(1) if ctx.bias else None, None, None, None
 

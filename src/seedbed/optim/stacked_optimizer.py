@@ -37,8 +37,8 @@ class StackedOptimizer(torch.optim.Optimizer):
     flags: ClassVar[tuple[str, ...]] = ()
     momentum: ClassVar[str] = "momentum"  # the number that a schedule of the momentum drives
     counts_steps: ClassVar[bool] = False  # whether its state has a `step`
-    # calls a function with each of some items; a stack replaces it by a call on several cores
-    each: Callable[[Callable, Sequence], None] = staticmethod(lambda call, items: [call(item) for item in items])
+    # calls a function with each of some items; a stack's calls it on several cores
+    map: Callable[[Callable, Sequence], list] = staticmethod(lambda call, items: [call(item) for item in items])
     corrects_bias: ClassVar[bool] = False  # whether coefficients depend on the number of the step
 
     def __init__(self, params: Sequence[Tensor], numbers: dict[str, Any]):
@@ -124,7 +124,7 @@ class StackedOptimizer(torch.optim.Optimizer):
                 with torch.no_grad():
                     self._update(*columns[:split], **coefficients | dict(zip(differing, columns[split:], strict=True)))
 
-            self.each(update, list(_pieces(rows, PIECE.get(params[0].device.type, PIECE["cuda"]))))
+            self.map(update, list(_pieces(rows, PIECE.get(params[0].device.type, PIECE["cuda"]))))
         return loss
 
     def _due(self) -> dict[float | None, list[Tensor]]:
