@@ -2,11 +2,14 @@
 
     epoch       one epoch with validation, TensorBoard, progress bar and checkpoints, beside the plain loop    1 min
     start       commands that train nothing, beside the import that each needs                                 10 s
-    sweep       fused sweeps beside the basic launcher, one job, plain loops and bare matrix products          10 min
+    stacks      100 MLPs in one stack beside plain loops, and as a share of the processor's peak               5 min
+    sweep       fused sweeps beside the basic launcher and one job                                             5 min
+    busy        ten epochs beside two busy processes a core, and on an idle machine                            3 min
     processes   20 MLPs in one process per core, beside one after another                                      3 min
     halving     256 learning rates trained to the end, and halved                                              3 min
     resnet18    one epoch beside fastai (pip install fastai)                                                   10 min
     speedrun    one epoch of full MNIST beside the published recipe                                            1 min
+    board       seconds to 99 % of full MNIST's test set, alone and in a stack, 20 seeds                       5 min
 
 Without a subject it runs epoch and start. Each subject runs its sides in turn and prints medians and ratios.
 """
@@ -14,7 +17,9 @@ Without a subject it runs epoch and start. Each subject runs its sides in turn a
 import argparse
 from importlib import import_module
 
-SUBJECTS = ("epoch", "start", "sweep", "processes", "halving", "resnet18", "speedrun")
+from benchmarks.measure import processor
+
+SUBJECTS = ("epoch", "start", "stacks", "sweep", "busy", "processes", "halving", "resnet18", "speedrun", "board")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -22,5 +27,6 @@ if __name__ == "__main__":
     subjects = parser.parse_args().subjects
     if unknown := set(subjects).difference(SUBJECTS):
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(SUBJECTS)}")
+    print(processor(), flush=True)
     for subject in subjects:
         import_module(f"benchmarks.{subject}").main()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,30 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def processor() -> str:
+    """Return the processor's name, its number of cores and the speed of its best large product."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores, {peak() / 1e9:.0f} GFLOP/s in its best large product"
+
+
+@cache
+def peak() -> float:
+    """Return the operations a second of the best of some large float32 products on all cores."""
+    import torch
+
+    def seconds(size: int) -> float:
+        a, b = torch.randn(size, size), torch.randn(size, size)
+        begin = time.perf_counter()
+        a @ b
+        return time.perf_counter() - begin
+
+    return max(2 * size**3 / seconds(size) for size in (1024, 2048, 4096) for _ in range(4))
 
 
 def alternate(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -67,6 +94,13 @@ def train_seconds(*arguments: str, **environment: str) -> float:
     atexit.register(shutil.rmtree, folder)
     folders = f"hydra.sweep.dir={folder}/sweep", f"hydra.run.dir={folder}/run"
     return command_seconds("train.py", *arguments, *folders, **environment)
+
+
+def train_metric(name: str, *arguments: str) -> float:
+    """Return a value of the metrics.json that `python train.py …` leaves."""
+    with tempfile.TemporaryDirectory() as folder:
+        command_seconds("train.py", *arguments, f"hydra.run.dir={folder}/run")
+        return json.loads(Path(folder, "run/metrics.json").read_text())[name]
 
 
 def composed(*overrides: str) -> dict[str, Any]:

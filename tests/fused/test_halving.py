@@ -12,7 +12,7 @@ import seedbed.training.fast_loop
 from seedbed.fused.build import build_stack
 from seedbed.fused.checkpoints import StackCheckpoints
 from seedbed.fused.halving import Halving
-from seedbed.fused.net import StackedNet
+from seedbed.fused.stack import Stack
 from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.progress import RunProgress
 
@@ -43,14 +43,13 @@ def assert_equal_checkpoints(folder: Path, reference: Path, job: int, rtol: floa
 @pytest.mark.parametrize("metric", ["val/accuracy", "val/loss"])
 def test_best_third_stays_at_each_rung_and_only_that_is_trained(sweep, monkeypatch, metric):
     full = sweep("fused", *NINE)
-    forward, trained = StackedNet.forward, []
+    batch_losses, trained = Stack.batch_losses, []
 
-    def count(self, x):
-        if self.training:
-            trained.append(self.members)
-        return forward(self, x)
+    def count(self, x, y):
+        trained.append(self.net.members)
+        return batch_losses(self, x, y)
 
-    monkeypatch.setattr(StackedNet, "forward", count)
+    monkeypatch.setattr(Stack, "batch_losses", count)
     halved = sweep("fused", *NINE, *HALVING, f"optimized_metric={metric}")
     assert trained == [m for m, epochs in ((9, 1), (3, 2), (1, 2)) for _ in range(epochs * STEPS)]
 
@@ -214,16 +213,15 @@ def test_sweep_that_is_gone_on_with_must_halve_alike(sweep, capsys):
 
 def test_members_that_are_over_are_not_trained_on(sweep, monkeypatch):
     """Six lrs of which four diverge, for two seeds."""
-    forward, trained = StackedNet.forward, []
+    batch_losses, trained = Stack.batch_losses, []
 
-    def count(self, x):
-        if self.training:
-            trained.append(self.members)
-        return forward(self, x)
+    def count(self, x, y):
+        trained.append(self.net.members)
+        return batch_losses(self, x, y)
 
     words = ["loss=mse", "trainer.max_epochs=3", "seed=0,1"]
     alone = sweep("fused", *words, "optim.lr=0.01,0.02")
-    monkeypatch.setattr(StackedNet, "forward", count)
+    monkeypatch.setattr(Stack, "batch_losses", count)
     mixed = sweep("fused", *words, "optim.lr=1e6,0.01,1e7,0.02,1e5,1e8")
     assert trained == [12] * STEPS + [4] * 2 * STEPS
     found = metrics(mixed)

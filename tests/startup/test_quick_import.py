@@ -32,6 +32,15 @@ def test_plain_command_trains_the_same_with_all_that_lightning_imports(tmp_path)
     torch.testing.assert_close(quick["state_dict"], plain["state_dict"], rtol=0, atol=0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP elsewhere")
+@pytest.mark.parametrize(("given", "count"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_that_wait_sleep_soon_unless_told_otherwise(given, count):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP_", "OMP_WAIT"))} | given
+    environment |= {"OMP_DISPLAY_ENV": "verbose", "SEEDBED_PLAIN": "0"}
+    done = subprocess.run([sys.executable, "-c", START], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert f"GOMP_SPINCOUNT = '{count}'" in done.stderr
+
+
 @pytest.mark.parametrize(
     "use",
     [

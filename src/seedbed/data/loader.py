@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedbed.data.rows import Rows, Source
 from seedbed.data.splits import Split
 
 # pixels that one call gathers and converts: several small batches at once, and 1 MB of floats stays in the cache
@@ -58,6 +59,7 @@ class Loader:
     repeated, and every rank has as many batches; in the last one, some ranks can have a sample less.
     The loader is stateful: after `load_state_dict`, a pass over the epoch of the saved state continues behind the
     batches that were already given.
+    source: yield `Rows` of it in the place of floats.
     Raises ValueError if the split is too small for a single batch.
     """
 
@@ -71,8 +73,10 @@ class Loader:
         shift: Tensor | float = 0.0,
         rank: int = 0,
         world: int = 1,
+        source: Source | None = None,
     ):
         self.x, self.y = split
+        self.source = source
         self.sampler = Orders(len(self.y), seed) if isinstance(seed, list) else Order(len(self.y), seed)
         self.batch_sampler = None  # Lightning reads sampler and batch_sampler
         self.batch_size, self.drop_last = batch_size, drop_last
@@ -108,7 +112,7 @@ class Loader:
         x = x.to(torch.get_default_dtype()).div_(self.divisor)
         return x if isinstance(self.shift, float) and self.shift == 0 else x.sub_(self.shift)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor | Rows, Tensor]]:
         step, size = self.batch_size * self.world, self.batch_size
         resume, self._resume = self._resume, None  # the next pass starts at its first batch
         start = resume["position"] if resume and resume["epoch"] == self.sampler.epoch else 0
@@ -119,13 +123,16 @@ class Loader:
         # rows to a block: a multiple of the batch size
         block = max(1, BLOCK // (size * self.x[0].numel() * mine[..., :1].numel() or 1)) * size
         for rows in mine.split(block, dim) if mine.numel() else ():  # an empty tensor would be split into one piece
-            x = self.convert(self.x.index_select(0, rows.flatten())).view(*rows.shape, *self.x.shape[1:])
+            x = rows if self.source else self._inputs(rows)
             y = self.y.index_select(0, rows.flatten()).view(rows.shape)
-            for batch in zip(x.split(size, dim), y.split(size, dim), strict=True):
+            for of_x, of_y in zip(x.split(size, dim), y.split(size, dim), strict=True):
                 state["position"] += 1
-                yield batch
+                yield Rows(self.source, of_x) if self.source else of_x, of_y
         # where the last batch has fewer samples than there are ranks, this rank's share is an empty batch
         while state["position"] < len(self):
             state["position"] += 1
             rows = mine[..., :0]
-            yield self.convert(self.x[:0]).view(*rows.shape, *self.x.shape[1:]), self.y[:0].view(rows.shape)
+            yield self._inputs(rows), self.y[:0].view(rows.shape)
+
+    def _inputs(self, rows: Tensor) -> Tensor:
+        return self.convert(self.x.index_select(0, rows.flatten())).view(*rows.shape, *self.x.shape[1:])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from seedbed.errors import ConfigError
 from seedbed.fused.halving import Halving
 from seedbed.fused.stack import Stack
@@ -20,9 +22,17 @@ class Unfit(Exception):
 
 
 def build_stack(
-    parts: Parts, configs: Sequence[Config], groups: int, data: DataModule, halving: Halving | None = None
+    parts: Parts,
+    configs: Sequence[Config],
+    groups: int,
+    data: DataModule,
+    halving: Halving | None = None,
+    by_rows: bool = True,
 ) -> Stack:
-    """Build the stack of these runs. Raises Unfit if any of them could not be built alone either."""
+    """Build the stack of these runs. Raises Unfit if any of them could not be built alone either.
+
+    by_rows: give it batches as `Rows`, if it can take them.
+    """
     members, unfit = [], []
     for i, config in enumerate(configs):
         try:
@@ -36,4 +46,17 @@ def build_stack(
     defaults = [optimizer.defaults for optimizer in optimizers]
     stack = Stack(nets, groups, losses, type(optimizers[0]), defaults, schedules, stopper, halving)
     stack.log_every_n_steps = points_every(configs[0])
+    stack.takes_rows = by_rows and stack.net.takes_rows and _rows_suit(configs[0], data)
+    if stack.takes_rows:
+        outputs = stack.net.first_weight.shape[1] * len(nets) // groups
+        if data.source_of(data.splits.train).skips(outputs, max(data.batch_size, data.eval_batch)):
+            stack.net.skip_zeros()
     return stack
+
+
+def _rows_suit(config: Config, data: DataModule) -> bool:
+    """Return whether batches may stay references: to images, on the CPU, in float32 without conversions."""
+    trainer = config["trainer"]
+    on_cpu = trainer["accelerator"] == "cpu" or not torch.accelerator.is_available()
+    exact = str(trainer.get("precision", "32-true")) in ("32-true", "32", "None")
+    return on_cpu and exact and data.splits.train[0].dtype == torch.uint8

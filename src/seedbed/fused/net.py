@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from seedbed.data.rows import Rows
+from seedbed.fused.first_layer import FirstLayer, Piece, skipping_layout
 from seedbed.models.linear import LinearLayer
+from seedbed.models.mlp import ACTIVATIONS
+
+# layers that compute a member's output from that member's numbers alone, without randomness
+INDEPENDENT = (nn.Identity, nn.Linear, LinearLayer, nn.LogSoftmax, *ACTIVATIONS.values())
 
 
 class StackedNet(nn.Module):
@@ -18,6 +24,8 @@ class StackedNet(nn.Module):
     In training it takes x [G, B, …], a batch for each group of M/G consecutive members; in evaluation one batch
     x [B, …] for all. Returns [M, B, K]. Where the networks begin with a linear layer on the flattened input, one matrix
     product serves a whole group.
+
+    With `takes_rows`, batches may be `Rows` as well, and `outputs_of` computes a slice of the members from them.
     """
 
     def __init__(self, nets: Sequence[nn.Module], groups: int):
@@ -31,9 +39,13 @@ class StackedNet(nn.Module):
             self.register_buffer(f"stacked_buffer_{i}", buffer)
         skeleton = deepcopy(nets[0]).to("meta")
         self.first_linear = _first_linear(skeleton)
+        # whether the first layer skips zeros, for which its weights lie in memory in another order
+        self.skips_zeros = False
         if self.first_linear:
             for name in _leading_names(skeleton, 2):
                 skeleton.set_submodule(name, nn.Identity())
+        behind = all(isinstance(module, INDEPENDENT) for _, module in _leaves(skeleton))
+        self.takes_rows = self.first_linear is not None and behind
         # in a list, because its parameters are not the stack's
         self.skeleton = [skeleton]
 
@@ -46,7 +58,44 @@ class StackedNet(nn.Module):
         """Replace all networks by those of `state`, a `stacked_state` of another number of members."""
         for name, value in self.stacked_state().items():
             value.data = state[name].detach().to(value.device)
+        if self.skips_zeros:
+            self.skip_zeros()
         self.members, self.groups = len(next(iter(state.values()))), groups
+
+    def skip_zeros(self) -> None:
+        """Let the first layer skip the zeros of `Rows`."""
+        self.skips_zeros, self.first_weight.data = True, skipping_layout(self.first_weight.data)
+
+    @property
+    def first_weight(self) -> nn.Parameter:
+        return self.stacked[self.names.index(f"{self.first_linear}.weight")]
+
+    def outputs_of(
+        self, members: slice, params: Sequence[Tensor], x: Rows, gradients: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """Return the outputs [m, B, K] of consecutive members with parameters `params` [m, …].
+
+        gradients: like `params`; a backward pass writes the first layer's gradient there.
+        """
+        state, first = dict(zip(self.names, params, strict=True)), self.names.index(f"{self.first_linear}.weight")
+        weight, bias = state.pop(f"{self.first_linear}.weight"), state.pop(f"{self.first_linear}.bias", None)
+        gradient = gradients[first] if gradients else None
+        x = FirstLayer.apply(weight, bias, x.source, self._pieces(members, x.rows), gradient)
+        for name, layer in _leaves(self.skeleton[0]):
+            if isinstance(layer, nn.Linear | LinearLayer):
+                # x [m, B, I] · weight [m, O, I]
+                weight, bias = state[f"{name}.weight"].mT, state.get(f"{name}.bias")
+                x = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight)
+            else:
+                x = vmap(layer)(x) if isinstance(layer, nn.LogSoftmax) else layer(x)
+        return x
+
+    def _pieces(self, members: slice, rows: Tensor) -> list[Piece]:
+        """Return the batch of each group [B], with its members among the slice; rows [B] are all members' batch."""
+        rows = rows.view(-1, rows.shape[-1])
+        size, begin = self.members // len(rows), members.start
+        groups = range(begin // size, (members.stop - 1) // size + 1)
+        return [(rows[g], slice(max(g * size - begin, 0), min((g + 1) * size, members.stop) - begin)) for g in groups]
 
     def forward(self, x: Tensor) -> Tensor:
         # in evaluation all members form one group: x [B, …] → [1, B, …]

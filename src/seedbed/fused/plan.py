@@ -24,10 +24,14 @@ TRAINER |= {"log_every_n_steps"}
 
 @dataclass
 class StackPlan:
-    """Jobs to train as one: `jobs` lists them group by group, each group's members share their batches."""
+    """Jobs to train as one: `jobs` lists them group by group, each group's members share their batches.
+
+    by_rows: whether they may get their batches as `Rows`. Stacks that an earlier version planned go on without.
+    """
 
     jobs: list[int]
     groups: int
+    by_rows: bool = False
 
 
 def why_alone(config: Config) -> str | None:
@@ -82,7 +86,7 @@ def plan(configs: Mapping[int, Config], most: int) -> list[StackPlan]:
                 by_size[len(chunk)].append(chunk)
         for size, equal in by_size.items():
             for chunk in _chunks(equal, max(1, most // size)):
-                stacks.append(StackPlan([job for group in chunk for job in group], len(chunk)))
+                stacks.append(StackPlan([job for group in chunk for job in group], len(chunk), by_rows=True))
     return stacks
 
 

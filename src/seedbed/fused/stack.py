@@ -11,6 +11,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.func import vmap
 
+from seedbed.data.rows import Rows
+from seedbed.fused.cores import Cores, KnownGradients, shares
+from seedbed.fused.first_layer import KEPT
 from seedbed.fused.halving import Halving, still_running
 from seedbed.fused.net import StackedNet
 from seedbed.losses import Loss
@@ -51,6 +54,9 @@ class Stack(Supervised):
         self.record = LossRecord((self.members,))
         self.kind, self.defaults, self.losses, self.schedules = kind, defaults, losses, schedules
         self.stopper, self.halving = stopper, halving
+        # whether batches are `Rows`, which the cores share out; the DataModule asks
+        self.takes_rows = False
+        self.cores: Cores | None = None
         self._hold(torch.arange(self.members))
         self.metrics: dict[str, Tensor] = {}
         # metrics of epoch 0, the untrained members, and the time then; after it one entry an epoch, at its end
@@ -84,7 +90,20 @@ class Stack(Supervised):
         return torch.zeros(count, self.net.members, dtype=torch.float64)
 
     def configure_optimizers(self) -> StackedOptimizer:
-        return stacked(self.kind, [self.defaults[i] for i in self.rows], list(self.net.stacked))
+        optimizer = stacked(self.kind, [self.defaults[i] for i in self.rows], list(self.net.stacked))
+        if self.cores:
+            optimizer.map = self.cores.map
+        return optimizer
+
+    def setup(self, stage: str) -> None:
+        if self.takes_rows:
+            self.cores = Cores()
+            self._hold(self.rows)
+
+    def teardown(self, stage: str) -> None:
+        if self.cores:
+            self.cores.close()
+            self.cores = None
 
     # --- training
 
@@ -92,24 +111,35 @@ class Stack(Supervised):
         super().on_train_start()
         self._serve_only_groups_left(torch.arange(self.all_groups))
 
-    def batch_losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        # x [G, B, …] → output [m, B, K]; the members of a group share its targets: y [G, B] → [m, B]
-        output = self.net(x)
+    def batch_losses(self, x: Tensor | Rows, y: Tensor) -> tuple[Tensor, Tensor]:
+        # the members of a group share its targets: y [G, B] → [m, B]
         y = y.repeat_interleave(self.net.members // self.net.groups, 0)
+        if isinstance(x, Rows):
+            losses, gradients = self._losses_and_gradients(x, y)
+            return KnownGradients.apply(losses.sum(), gradients, *self.net.stacked), losses
+        # x [G, B, …] → output [m, B, K]
+        output = self.net(x)
         # the gradient of the sum by a member's weights is the gradient of that member's loss
-        losses = self._member_losses(output, y, 0)
+        losses = _member_losses(self._distinct_losses, output, y, 0)
         return losses.sum(), losses.detach()
 
-    def _member_losses(self, output: Tensor, y: Tensor, y_dim: int | None) -> Tensor:
-        """Return [m] losses of output [m, B, K] against y [m, B], or against y [B] for all with y_dim=None."""
-        if len(self._distinct_losses) == 1:
-            return vmap(self._distinct_losses[0][0], in_dims=(0, y_dim))(output, y)
-        # one call for each distinct loss, on the members that have it
-        losses = output.new_empty(self.net.members)
-        for loss, members in self._distinct_losses:
-            targets = y if y_dim is None else y[members]
-            losses = losses.index_put((members,), vmap(loss, in_dims=(0, y_dim))(output[members], targets))
-        return losses
+    def _losses_and_gradients(self, x: Rows, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the losses [m] and their gradients by the stack's parameters, computed on all cores."""
+        gradients = [torch.empty_like(p) for p in self.net.stacked]
+
+        def compute(share: int) -> Tensor:
+            place = self._shares[share]
+            params = [p.detach()[place].requires_grad_() for p in self.net.stacked]
+            written = [g[place] for g in gradients]
+            with torch.enable_grad():
+                output = self.net.outputs_of(place, params, x, written)
+                losses = _member_losses(self._losses_of_share[share], output, y[place], 0)
+            for into, gradient in zip(written, torch.autograd.grad(losses.sum(), params), strict=True):
+                if into.data_ptr() != gradient.data_ptr():
+                    into.copy_(gradient)
+            return losses.detach()
+
+        return torch.cat(self.cores.map(compute, range(len(self._shares)))), gradients
 
     def set_rates(self, optimizer: StackedOptimizer, progress: float) -> None:
         optimizer.drive(self._distinct_schedules, progress)
@@ -185,8 +215,22 @@ class Stack(Supervised):
 
     def _hold(self, rows: Tensor) -> None:
         self.rows = rows
-        self._distinct_losses = _distinct([self.losses[i] for i in rows])
+        losses = [self.losses[i] for i in rows]
+        self._distinct_losses = _distinct(losses)
+        # the members [m] that a core trains at once, and their losses
+        count, most = (self.cores.count, self._most_at_once()) if self.cores else (1, len(losses))
+        self._shares = shares(len(losses), count, most)
+        self._losses_of_share = [_distinct(losses[share]) for share in self._shares]
         self._distinct_schedules = _distinct([self.schedules[i] for i in rows])
+
+    def _most_at_once(self) -> int:
+        """Return for how many members the inputs of a step, as floats, stay in a core's cache."""
+        members = len(self.rows)
+        if self.net.skips_zeros or self.net.groups == 1:
+            return members
+        data, weight = self.trainer.datamodule, self.net.first_weight
+        groups = max(1, KEPT // (data.batch_size * weight.shape[2]))
+        return groups * members // self.net.groups
 
     def _groups_left(self) -> Tensor:
         """Return which of the groups with which the stack began it still holds."""
@@ -272,15 +316,24 @@ class Stack(Supervised):
         self._evaluated = self.new_sums(2)
 
     def evaluate_batch(self, batch: tuple[Tensor, Tensor]) -> None:
-        # all members see one batch: x [B, …] → output [m, B, K] against y [B]
         x, y = batch
-        output = self.net(x)
+        if isinstance(x, Rows):
+            shares = self.cores.map(lambda share: self._outputs_of_share(share, x), range(len(self._shares)))
+            output = torch.cat(shares)
+        else:
+            output = self.net(x)
         samples = torch.full((self.net.members,), float(len(y)), dtype=torch.float64)
-        self._evaluated += torch.stack([(self._member_losses(output, y, None) * len(y)).cpu().double(), samples])
+        losses = _member_losses(self._distinct_losses, output, y, None)
+        self._evaluated += torch.stack([(losses * len(y)).cpu().double(), samples])
         if not y.is_floating_point():
             # predictions are row by row: all members' rows in one call
             predicted = self.loss.predict(output.flatten(0, 1)).view(self.net.members, len(y))
             self._answered += by_class(y, predicted == y, self.trainer.datamodule.num_classes)
+
+    @torch.no_grad()
+    def _outputs_of_share(self, share: int, x: Rows) -> Tensor:
+        place = self._shares[share]
+        return self.net.outputs_of(place, [p[place] for p in self.net.stacked], x)
 
     def keep_classes(self) -> None:
         if "val/accuracy" not in self.metrics:
@@ -327,3 +380,18 @@ def _distinct(parts: Sequence) -> list[tuple[Any, Tensor]]:
     for i, part in enumerate(parts):
         indices.setdefault(id(part), []).append(i)
     return [(parts[members[0]], torch.tensor(members)) for members in indices.values()]
+
+
+def _member_losses(distinct: Sequence[tuple[Loss, Tensor]], output: Tensor, y: Tensor, y_dim: int | None) -> Tensor:
+    """Return [m] losses of output [m, B, K] against y [m, B], or against y [B] for all with y_dim=None.
+
+    distinct: each loss, with the members that have it.
+    """
+    if len(distinct) == 1:
+        return vmap(distinct[0][0], in_dims=(0, y_dim))(output, y)
+    # one call for each distinct loss
+    losses = output.new_empty(len(output))
+    for loss, members in distinct:
+        targets = y if y_dim is None else y[members]
+        losses = losses.index_put((members,), vmap(loss, in_dims=(0, y_dim))(output[members], targets))
+    return losses

@@ -190,7 +190,8 @@ class FusedSweep:
         jobs = [self.jobs[n] for n in piece.jobs]
         config = jobs[0].config
         with run_threads(config) as choose_threads:
-            stack = build_stack(self.parts, [job.config for job in jobs], piece.groups, data, self._halving(config))
+            configs = [job.config for job in jobs]
+            stack = build_stack(self.parts, configs, piece.groups, data, self._halving(config), piece.by_rows)
             choose_threads((weights[0] for weights in stack.net.stacked), len(jobs))
             data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
             checkpoints = StackCheckpoints(self._folder(piece))
@@ -222,7 +223,9 @@ class FusedSweep:
             job = self.jobs[number]
             if finished(job.folder):
                 continue  # written before the sweep was killed
-            rows, metrics = records.rows(i, share), {**records.metrics(i, share), "seed": job.config["seed"]}
+            skips = {"first_layer": "skips zeros"} if stack.net.skips_zeros else {}
+            metrics = {**records.metrics(i, share), "seed": job.config["seed"], **skips}
+            rows = records.rows(i, share)
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)), rows)
             write_history(job.folder, rows)
             if job.config["logger"]:

@@ -37,6 +37,8 @@ class StackedOptimizer(torch.optim.Optimizer):
     flags: ClassVar[tuple[str, ...]] = ()
     momentum: ClassVar[str] = "momentum"  # the number that a schedule of the momentum drives
     counts_steps: ClassVar[bool] = False  # whether its state has a `step`
+    # calls a function with each of some items; a stack's calls it on several cores
+    map: Callable[[Callable, Sequence], list] = staticmethod(lambda call, items: [call(item) for item in items])
     corrects_bias: ClassVar[bool] = False  # whether coefficients depend on the number of the step
 
     def __init__(self, params: Sequence[Tensor], numbers: dict[str, Any]):
@@ -73,8 +75,9 @@ class StackedOptimizer(torch.optim.Optimizer):
         [group] = self.param_groups
         for name in self.numbers:
             self.defaults[name], group[name] = self.defaults[name][rows], group[name][rows]
-        for state in self.state.values():
-            state |= {name: value[rows.to(value.device)] for name, value in state.items() if value.dim()}
+        for p, state in self.state.items():
+            # in memory in the order of p
+            state |= {k: torch.empty_like(p).copy_(v[rows.to(v.device)]) for k, v in state.items() if v.dim()}
         self._reset()
 
     def drive(self, schedules: Sequence[tuple[Schedule, Tensor]], progress: float) -> None:
@@ -114,9 +117,14 @@ class StackedOptimizer(torch.optim.Optimizer):
                 state = [self.state[p][name] for name in buffers]
                 rows.append((p, p.grad, *state, *(self._like(p, name, coefficients[name]) for name in differing)))
             split = 2 + len(buffers)
-            for piece in _pieces(rows, PIECE.get(params[0].device.type, PIECE["cuda"])):
+
+            def update(piece, coefficients=coefficients, differing=differing, split=split):
                 columns = list(zip(*piece, strict=True))
-                self._update(*columns[:split], **coefficients | dict(zip(differing, columns[split:], strict=True)))
+                # of each thread
+                with torch.no_grad():
+                    self._update(*columns[:split], **coefficients | dict(zip(differing, columns[split:], strict=True)))
+
+            self.map(update, list(_pieces(rows, PIECE.get(params[0].device.type, PIECE["cuda"]))))
         return loss
 
     def _due(self) -> dict[float | None, list[Tensor]]:
@@ -143,13 +151,19 @@ class StackedOptimizer(torch.optim.Optimizer):
         return self._last[1]
 
     def _like(self, p: Tensor, name: str, values: Tensor) -> Tensor:
-        """Return values [M] as [M, 1, …] for p, cast from float64 once for all parameters, until the values change."""
-        key = name, p.dtype, p.device
+        """Return values [M] as [M, 1, …] for p, cast from float64 once for all parameters, until the values change.
+
+        Where a later dimension of p varies more slowly in memory than the members, [M, O, 1], so that the arithmetic
+        runs over long rows all the same.
+        """
+        wide = p.dim() == 3 and p.stride(2) > p.stride(0)
+        key = name, p.dtype, p.device, p.shape[1] if wide else 1
         source, cast = self._casts.get(key, (None, None))
         if source is not values:
             cast = values.to(p.device, p.dtype)
+            cast = cast.repeat_interleave(p.shape[1]) if wide else cast
             self._casts[key] = values, cast
-        return cast.view(-1, *[1] * (p.dim() - 1))
+        return cast.view(len(values), -1, 1) if wide else cast.view(-1, *[1] * (p.dim() - 1))
 
 
 def shared(values: Tensor) -> Number:

@@ -29,10 +29,15 @@ def import_torch() -> None:
     """Import torch and Lightning with `Late` modules, unless torch is imported already or SEEDBED_PLAIN=1.
 
     The garbage collector is off meanwhile, and never looks at what torch made: imports make objects, not garbage.
+
+    Threads that wait for each other at the end of an operation are told to sleep soon: OpenMP's, which torch uses, spin
+    for milliseconds otherwise, and keep the core from the thread that they wait for where other processes are busy.
     """
     if PLAIN or "torch" in sys.modules:
         return
     gc.disable()
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # turns of a loop, some microseconds; of GNU's OpenMP
     import torch  # noqa: F401
 
     gc.freeze()

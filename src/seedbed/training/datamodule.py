@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seedbed.data.loader import Loader
+from seedbed.data.rows import Source
 from seedbed.data.splits import Split, Splits
 from seedbed.errors import ConfigError
 
@@ -43,6 +44,7 @@ class DataModule(pl.LightningDataModule):
         self.normalize = normalize
         self.splits: Splits | None = None
         self.eval_batch = EVAL_BATCH
+        self._sources: dict[int, Source] = {}
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits is None:
@@ -104,13 +106,19 @@ class DataModule(pl.LightningDataModule):
         return Loader(split, 1, **self.conversion).convert(split[0])
 
     def _loader(self, split: Split, batch_size: int, **options) -> Loader:
-        device, rank, world = torch.device("cpu"), 0, 1
+        device, rank, world, source = torch.device("cpu"), 0, 1, None
         if self.trainer is not None:
+            if getattr(self.trainer.lightning_module, "takes_rows", False):
+                source = self.source_of(split)
             device = self.trainer.strategy.root_device
             rank, world = self.trainer.global_rank, self.trainer.world_size
         split = (split[0].to(device), split[1].to(device))
         conversion = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.conversion.items()}
-        return Loader(split, batch_size, rank=rank, world=world, **conversion, **options)
+        return Loader(split, batch_size, rank=rank, world=world, source=source, **conversion, **options)
+
+    def source_of(self, split: Split) -> Source:
+        """Return the source of a split's batches by reference, made once."""
+        return self._sources.setdefault(id(split[0]), Source(split[0], **self.conversion))
 
     def train_dataloader(self) -> Loader:
         shuffle = self.shuffle and not (self.trainer is not None and self.trainer.overfit_batches)

@@ -1,0 +1,70 @@
+"""A stack's members spread over the cores: each core makes its members' whole step with one thread.
+
+Threads inside an operation wait for each other at its end, hundreds of times a step, and spin while they wait. Members
+need nothing of each other, so here a step has two such ends, where a thread that waits sleeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+S, T = TypeVar("S"), TypeVar("T")
+
+
+class Cores:
+    """As many threads as torch had when this was made, for calls of one thread each; `close` gives them back."""
+
+    def __init__(self):
+        self.count = torch.get_num_threads()
+        torch.set_num_threads(1)
+        self._pool = ThreadPoolExecutor(self.count - 1, "members") if self.count > 1 else None
+
+    def close(self) -> None:
+        if self._pool:
+            self._pool.shutdown()
+        torch.set_num_threads(self.count)
+
+    def map(self, call: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """Return call(item) of each item; each core takes every count-th of them, this thread among the others."""
+        results: list[T] = [None] * len(items)  # type: ignore[list-item]
+
+        def work(core: int) -> None:
+            for i in range(core, len(items), self.count):
+                results[i] = call(items[i])
+
+        others = [self._pool.submit(work, core) for core in range(1, min(self.count, len(items)))] if self._pool else []
+        work(0)
+        for other in others:
+            other.result()
+        return results
+
+
+def shares(members: int, cores: int, most: int) -> list[slice]:
+    """Cut members into consecutive shares of nearly equal size: as many for each core, none of more than `most`."""
+    count = min(members, cores * -(-members // (cores * most)))
+    cuts = [members * i // count for i in range(count + 1)]
+    return [slice(a, b) for a, b in pairwise(cuts)]
+
+
+class KnownGradients(torch.autograd.Function):
+    """A scalar whose gradients by `params` are known already; a backward pass hands them out."""
+
+    @staticmethod
+    def forward(ctx, value: Tensor, gradients: Sequence[Tensor], *params: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, scale: Tensor):
+        # without another reference they become the parameters' .grad, and are not copied
+        gradients, ctx.gradients = ctx.gradients, None
+        if scale != 1:
+            torch._foreach_mul_(gradients, scale.item())
+        return None, None, *gradients
