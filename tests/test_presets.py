@@ -62,7 +62,7 @@ def test_every_preset_builds_beside_choices(mnist_root, tmp_path, which):
             row = {part: NAMES[part][k % len(NAMES[part])] for part in GROUPS}
             config, _ = compose(*(f"{part}={choice}" for part, choice in row.items()), *files.get(row["data"], []))
             defaults |= {(part, choice): config[part] for part, choice in row.items()}
-        for row in covering_rows(NAMES, wanted):
+        for row in covering_rows(NAMES, wanted, tries=200):
             words = [f"{group}={choice}" for group, choice in row.items()]
             config, node = compose(*words, *files.get(row["data"], []))
             for part in GROUPS:
