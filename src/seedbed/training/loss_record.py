@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,8 +28,10 @@ class LossRecord:
         # steps between two points of the curve; 0: no points
         self.every = 0
         # (step, mean losses since the point before): points that were not yet taken
-        self._points: list[tuple[int, np.ndarray]] = []
-        self._point_sums, self._point_samples = np.zeros(shape), 0
+        self._points: list[tuple[int, Any]] = []
+        # of the steps since the last point: 0.0 before the first of them, floats, or arrays of the shape of the losses
+        self._point_sums: Any = 0.0
+        self._point_samples = 0
         # a greater loss has left all bounds; known after the first batch
         self._bound: Tensor | None = None
         self._diverged_at = torch.zeros(shape, dtype=torch.long)
@@ -62,7 +63,7 @@ class LossRecord:
             self._sums = torch.cat([self._sums[None], weighted]).cumsum(0)[-1]
             self._samples += sum(samples)
             if self.every:
-                self._add_points(each.numpy(), samples, steps)
+                self._add_points(each.tolist() if each.dim() == 1 else each.numpy(), samples, steps)
             if self._bound is None:
                 self._bound = OUT_OF_BOUNDS * each[0].nan_to_num(1.0, 1.0).clamp(min=1.0)
             inside = each <= self._bound
@@ -71,7 +72,7 @@ class LossRecord:
                 self._diverged_at = torch.where(~inside.all(0) & (self._diverged_at == 0), first, self._diverged_at)
         return self._diverged_at
 
-    def _add_points(self, each: np.ndarray, samples: Sequence[int], steps: Sequence[int]) -> None:
+    def _add_points(self, each: Iterable[Any], samples: Sequence[int], steps: Sequence[int]) -> None:
         for losses, count, step, following in zip(each, samples, steps, (*steps[1:], 0), strict=True):
             self._point_sums = self._point_sums + losses * count
             self._point_samples += count
@@ -81,9 +82,9 @@ class LossRecord:
 
     def _end_point(self, step: int) -> None:
         self._points.append((step, self._point_sums / self._point_samples))
-        self._point_sums, self._point_samples = np.zeros_like(self._point_sums), 0
+        self._point_sums, self._point_samples = 0.0, 0
 
-    def take_points(self, ended: bool = False) -> list[tuple[int, np.ndarray]]:
+    def take_points(self, ended: bool = False) -> list[tuple[int, Any]]:
         """Return the points of the steps so far, each once. ended: the run has, and its last steps make a point."""
         self.diverges_at()
         if ended and self._point_samples:
@@ -107,12 +108,13 @@ class LossRecord:
     def take(self, places: Tensor) -> None:
         """Go on with the members at `places` only, between two epochs."""
         self._sums, self._diverged_at = self._sums[places], self._diverged_at[places]
-        self._point_sums = self._point_sums[places.numpy()]
+        if self._point_samples:
+            self._point_sums = self._point_sums[places.numpy()]
         self._bound = self._bound if self._bound is None else self._bound[places]
 
     def state_dict(self) -> dict[str, Any]:
         self.diverges_at()
-        curve = {"sums": torch.tensor(self._point_sums), "samples": self._point_samples}
+        curve = {"sums": torch.as_tensor(self._point_sums, dtype=torch.float64), "samples": self._point_samples}
         state = {"sums": self._sums, "samples": self._samples, "diverged_at": self._diverged_at, "window": self.window}
         return {**state, "curve": curve, "bound": self._bound}
 
@@ -120,7 +122,7 @@ class LossRecord:
         self._sums, self._samples = state["sums"].cpu(), state["samples"]
         self._diverged_at, self.window = state["diverged_at"].cpu(), list(state["window"])
         # checkpoints of earlier versions have neither curve nor bound
-        curve = state.get("curve", {"sums": torch.zeros_like(self._sums), "samples": 0})
+        curve = state.get("curve", {"sums": torch.tensor(0.0), "samples": 0})
         self._point_sums, self._point_samples = curve["sums"].cpu().numpy(), curve["samples"]
         self._bound = state.get("bound")
         self._bound = self._bound if self._bound is None else self._bound.cpu()
