@@ -11,6 +11,7 @@ import torch
 from seedbed.fused.stack import Stack
 from seedbed.optim.stacked import stacked_kind
 from seedbed.training.checkpoints import Checkpoints, dump, save
+from seedbed.training.interruption import was_interrupted
 from seedbed.training.loss_record import LossRecord
 
 
@@ -35,8 +36,14 @@ class StackCheckpoints(Checkpoints):
         """Do nothing: the stack keeps its members' best states."""
 
     def on_train_epoch_end(self, trainer, module) -> None:
+        # Lightning ends an epoch in which a signal comes; last.ckpt then holds the moment before
+        if self._stopped_inside:
+            return
         self.progress[trainer.current_epoch] = _without_tensors(dump(trainer))
-        self._write_if_due(trainer)
+        if was_interrupted(trainer):
+            self._write(trainer)
+        else:
+            self._write_if_due(trainer)
 
     def on_fit_end(self, trainer, module) -> None:
         """Write nothing: the members' checkpoints follow."""

@@ -137,8 +137,8 @@ class Checkpoints(Checkpoint):
 
 
 def _is_to_go_on(trainer, module) -> bool:
-    """Return whether training stops in a run that may go on later; not if it stops because it diverged."""
-    return bool(trainer.should_stop and not torch.as_tensor(module.diverged).any())
+    """Return whether training stops in a run that may go on later."""
+    return trainer.should_stop and not module.is_over
 
 
 def _without_empty_epoch(checkpoint: dict) -> dict:
