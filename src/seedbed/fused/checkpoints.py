@@ -21,8 +21,8 @@ class StackCheckpoints(Checkpoints):
     The stack itself keeps the members' best states.
     """
 
-    def __init__(self, folder: str | Path):
-        super().__init__(folder)
+    def __init__(self, folder: str | Path, **options: Any):
+        super().__init__(folder, **options)
         # epoch → Lightning's checkpoint at its end, without tensors
         self.progress: dict[int, dict[str, Any]] = {}
 
@@ -51,6 +51,7 @@ class StackCheckpoints(Checkpoints):
 
 def _without_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
     kept = ("epoch", "global_step", "steps", "pytorch-lightning_version", "loops", "lr_schedulers", "DataModule")
+    kept += ("format", "made_with")
     return deepcopy({name: checkpoint[name] for name in kept if name in checkpoint})
 
 

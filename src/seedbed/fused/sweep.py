@@ -29,6 +29,7 @@ from seedbed.optim.stacked import stacked
 from seedbed.sweeps.columns import read_columns
 from seedbed.sweeps.states import finished
 from seedbed.training.build import Parts, build_data, build_trainer
+from seedbed.training.checkpoints import checkpoint_options
 from seedbed.training.datamodule import DataModule
 from seedbed.training.hparams import final, hparams
 from seedbed.training.interruption import StopOnSignal
@@ -194,7 +195,7 @@ class FusedSweep:
             stack = build_stack(self.parts, configs, piece.groups, data, self._halving(config), piece.by_rows)
             choose_threads((weights[0] for weights in stack.net.stacked), len(jobs))
             data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
-            checkpoints = StackCheckpoints(self._folder(piece))
+            checkpoints = StackCheckpoints(self._folder(piece), **checkpoint_options(config))
             bar = RunProgress(f"training {len(jobs)} runs")
             stop = StopOnSignal(checkpoints.folder)
             trainer = build_trainer(config, logger=False, callbacks=[stop, checkpoints, bar])

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM end a run with a checkpoint; a second one ends it at once."""
+"""Ctrl-C and SIGTERM end a run with a checkpoint; a second one ends it at once.
+
+Of several processes (DDP) each may get the signal; all stop after the same step.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from seedbed.errors import Interrupted
 
 
 class StopOnSignal(pl.Callback):
-    """Stops training after the batch in which SIGINT or SIGTERM comes; `Checkpoints` then writes last.ckpt."""
+    """Stops training after the step in which SIGINT or SIGTERM comes; `Checkpoints` then writes last.ckpt."""
 
     per_call = True  # see FastLoop
 
@@ -34,15 +37,21 @@ class StopOnSignal(pl.Callback):
             return
 
         def stop(number: int, frame: FrameType | None) -> None:
-            if self.number is not None:
+            # one of several processes may get a signal twice, from the terminal and from its parent
+            if self.number is not None and trainer.world_size == 1:
                 os._exit(128 + number)
-            self.number = number
+            self.number = self.number or number
 
         self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *batch: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
         # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
-        trainer.should_stop |= self.number is not None
+        if trainer.world_size == 1:
+            trainer.should_stop |= self.number is not None
+        # each process has gradients of its own between the batches of one step, and a checkpoint those of the first
+        elif not module.record.window and trainer.strategy.reduce_boolean_decision(self.number is not None, all=False):
+            self.number = self.number or signal.SIGTERM
+            trainer.should_stop = True
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for number, handler in self._before.items():

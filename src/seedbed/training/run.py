@@ -22,11 +22,12 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
+from seedbed.formats import FORMAT
 from seedbed.history import write_history
 from seedbed.metrics import TEST_ACCURACY, VAL_ACCURACY, VAL_LOSS
 from seedbed.tables import figure
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
-from seedbed.training.checkpoints import Checkpoints
+from seedbed.training.checkpoints import Checkpoints, checkpoint_options
 from seedbed.training.datamodule import DataModule
 from seedbed.training.hparams import final
 from seedbed.training.interruption import StopOnSignal
@@ -53,7 +54,12 @@ def train_parts(
         module = Parts().module(config, data)
         choose_threads(module.parameters())
         stop = StopOnSignal(folder)
-        callbacks = [stop, Checkpoints(folder / "checkpoints"), RunProgress(table=table), *build_callbacks(config)]
+        callbacks = [
+            stop,
+            Checkpoints(folder / "checkpoints", **checkpoint_options(config)),
+            RunProgress(table=table),
+            *build_callbacks(config),
+        ]
         trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
         metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
         if trainer.is_global_zero:
@@ -114,7 +120,7 @@ def fit(
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write metrics.json, which completes the run, with versions and commit. nan and inf become null."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
-    text = json.dumps({**clean, "versions": versions(), "git": commit()}, indent=2)
+    text = json.dumps({**clean, "format": FORMAT, "versions": versions(), "git": commit()}, indent=2)
     write_whole(folder / "metrics.json", text + "\n")
 
 
