@@ -27,6 +27,8 @@ class StopOnSignal(pl.Callback):
         self.folder = folder
         self.number: int | None = None
         self._before: dict[int, Any] = {}
+        # whether training stops inside an epoch
+        self._inside = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take the place of Lightning's handlers, which it removes itself when the fit is over.
@@ -45,13 +47,26 @@ class StopOnSignal(pl.Callback):
         self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
+        # several processes have gradients of their own between the batches of one step, a checkpoint those of the first
+        if trainer.world_size > 1 and module.record.window:
+            return
         # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
-        if trainer.world_size == 1:
-            trainer.should_stop |= self.number is not None
-        # each process has gradients of its own between the batches of one step, and a checkpoint those of the first
-        elif not module.record.window and trainer.strategy.reduce_boolean_decision(self.number is not None, all=False):
+        if trainer.strategy.reduce_boolean_decision(self.number is not None, all=False):
             self.number = self.number or signal.SIGTERM
             trainer.should_stop = True
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
+            self._inside = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._log_no_more(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._log_no_more(trainer)
+
+    def _log_no_more(self, trainer: pl.Trainer) -> None:
+        """Keep what Lightning validates and logs at the end of an epoch that is not over out of the curves."""
+        if self._inside:
+            trainer.loggers = []
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for number, handler in self._before.items():
