@@ -24,6 +24,7 @@ FOUNDATION = [
     "machine",
     "metrics",
     "moved",
+    "owner",
     "presets",
     "statistics",
     "tables",

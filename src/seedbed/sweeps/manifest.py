@@ -7,10 +7,10 @@ run, and a kill at any moment leaves a valid manifest.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from seedbed.config_values import SWEEP_KEYS, is_of_sweep, leaves
 from seedbed.formats import FORMAT, check_format
 from seedbed.machine import here
 from seedbed.moved import with_current_targets
+from seedbed.owner import give_up, take
 
 NAME = "manifest.jsonl"
 
 
 class Refused(Exception):
-    """The sweep in a folder is not the one that was asked for, or another process runs it."""
+    """The sweep in a folder is not the one that was asked for."""
 
 
 class Manifest:
@@ -54,10 +55,10 @@ class Manifest:
         return not self.jobs
 
     def begin(self, command: Sequence[str], extend: bool = False) -> None:
-        """Take the sweep for this process. The lock is released when the process ends.
+        """Take the sweep for this process, until it or this object ends.
 
         extend: the command may differ from that of the manifest; its new jobs are added.
-        Raises Refused.
+        Raises Refused, or ConfigError that names the process that runs it.
         """
         if self.command is None and any(self.path.parent.glob("*/metrics.json")):
             raise Refused(f"{self.path.parent} holds runs and no {NAME}: choose another hydra.sweep.dir")
@@ -65,11 +66,8 @@ class Manifest:
             lines = _differing(self.command, list(command))
             raise Refused("\n".join([f"{self.path.parent} is the sweep of another command:", *lines]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "ab")  # noqa: SIM115  # it holds the lock
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Refused(f"{self.path.parent} is being run by another process") from None
+        self._end = weakref.finalize(self, give_up, self.path.parent, take(self.path.parent))
+        self._file = open(self.path, "ab")  # noqa: SIM115  # of this sweep as long as the process runs it
         self._file.truncate(self._size)
         if self.command != list(command):
             self.command = list(command)
@@ -106,8 +104,9 @@ class Manifest:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Release the lock."""
+        """Give the sweep up."""
         self._file.close()
+        self._end()
 
 
 def digest(config: Mapping[str, Any] | None) -> str:
