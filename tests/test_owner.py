@@ -11,7 +11,8 @@ from seedbed.errors import ConfigError
 from seedbed.owner import LOCK, OWNER, owned, take
 
 ROOT = Path(__file__).resolve().parents[1]
-HOLD = "import sys, pathlib; from seedbed.owner import take; lock = take(pathlib.Path(sys.argv[1])); print('held'); input()"
+HOLD = "import sys; from pathlib import Path; from seedbed.owner import take; lock = take(Path(sys.argv[1])); "
+HOLD += "print('held'); input()"
 
 
 @pytest.fixture

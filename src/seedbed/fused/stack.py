@@ -282,7 +282,9 @@ class Stack(Supervised):
     def _keep_best(self) -> None:
         score = merit(self.metrics)
         if score is not None:
-            better = (score > self.best_score) & ((self.ended_at < 0) | (self.ended_at == self.current_epoch))
+            ended = (self.ended_at >= 0) & (self.ended_at != self.current_epoch)
+            # the accuracy of weights that are nan is a number, too
+            better = (score > self.best_score) & ~ended & ~self.diverged
             self.best_score[better], self.best_epoch[better] = score[better], self.current_epoch
             self._keep(self.best, better)
 

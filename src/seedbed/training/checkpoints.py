@@ -22,6 +22,8 @@ from seedbed.training.event_files import cut
 from seedbed.training.interruption import was_interrupted
 
 log = logging.getLogger("seedbed")
+# the last.ckpt before a run diverged
+LAST_GOOD = "last_good.ckpt"
 
 
 class Checkpoints(Checkpoint):
@@ -139,14 +141,22 @@ class Checkpoints(Checkpoint):
 
     def _keep_best(self, trainer) -> None:
         score = merit(trainer.callback_metrics)
-        if score is not None and score > self.best_score:
+        # the accuracy of weights that are nan is a number, too
+        if score is not None and score > self.best_score and self._is_good(trainer.lightning_module):
             self.best_score, self.best_epoch = float(score), trainer.current_epoch
             if trainer.is_global_zero:
                 self.best = deepcopy(dump(trainer))
 
     def _write_if_due(self, trainer) -> None:
-        if time.monotonic() - self._written > self.every or trainer.lightning_module.steps >= self._due_at:
+        module = trainer.lightning_module
+        due = time.monotonic() - self._written > self.every or module.steps >= self._due_at
+        # a run notices up to nine steps later that it has diverged
+        if due and self._is_good(module):
             self._write(trainer)
+
+    def _is_good(self, module) -> bool:
+        """Return whether all weights are finite."""
+        return all(bool(weights.isfinite().all()) for weights in module.parameters())
 
     def _write(self, trainer) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:
@@ -155,8 +165,11 @@ class Checkpoints(Checkpoint):
             for logger in trainer.loggers:
                 getattr(logger.experiment, "flush", logger.save)()
             self._write_best(trainer)
+            last = self.folder / "last.ckpt"
+            if trainer.lightning_module.diverged is True and last.exists() and not _diverged(last):
+                os.replace(last, self.folder / LAST_GOOD)
             # written after best.ckpt, because it contains the best score
-            save(_without_empty_epoch(dump(trainer)), self.folder / "last.ckpt")
+            save(_without_empty_epoch(dump(trainer)), last)
         self._written, self._has_written = time.monotonic(), True
         self._due_at = self.next_step(trainer.lightning_module.steps)
 
@@ -176,6 +189,11 @@ def checkpoint_options(config: Mapping[str, Any]) -> dict[str, Any]:
     steps, minutes = config["ckpt"]["every_n_steps"], config["ckpt"]["every_minutes"]
     seconds = 60 * minutes if minutes else math.inf if steps else 5.0
     return {"every": seconds, "every_n_steps": steps, "same_bits": config["same_bits"]}
+
+
+def _diverged(path: Path) -> bool:
+    """Return whether a checkpoint is of the end of a run that diverged: one was killed before it wrote its metrics."""
+    return torch.load(path, weights_only=True, mmap=True).get("run", {}).get("diverged", False)
 
 
 def _made_with(trainer) -> dict[str, str | int]:

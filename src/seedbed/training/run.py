@@ -27,8 +27,9 @@ from seedbed.history import write_history
 from seedbed.metrics import TEST_ACCURACY, VAL_ACCURACY, VAL_LOSS
 from seedbed.tables import figure
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
-from seedbed.training.checkpoints import Checkpoints, checkpoint_options
+from seedbed.training.checkpoints import LAST_GOOD, Checkpoints, checkpoint_options
 from seedbed.training.datamodule import DataModule
+from seedbed.training.divergence import first_layer, lr_at, tell
 from seedbed.training.hparams import final
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
@@ -64,7 +65,20 @@ def train_parts(
         metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
         if trainer.is_global_zero:
             write_history(folder, module.history)
+        if module.diverged:
+            metrics |= _divergence(config, folder, trainer, module)
+            log.warning(tell(metrics))
         return metrics
+
+
+def _divergence(config: Mapping[str, Any], folder: Path, trainer: pl.Trainer, module: Supervised) -> dict[str, Any]:
+    """Return the lr and the layer with which the run left the range."""
+    step, good = module.diverged_at, folder / "checkpoints" / LAST_GOOD
+    lr = lr_at(step, module.total_steps, Parts().optimizer(config), module.schedule)
+    # several processes would have to repeat it together
+    alone = trainer.world_size == 1
+    layer = first_layer(config, trainer.datamodule, step, good if good.exists() else None) if alone else None
+    return {"diverged_lr": lr, "diverged_layer": layer}
 
 
 def fit(
