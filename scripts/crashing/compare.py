@@ -1,4 +1,4 @@
-"""Compare what two runs or sweeps of one command left, but for times."""
+"""Compare what two runs or sweeps of one command left, but for times and the commit of the code."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-TIMES = ("fit_seconds", "seconds")
+TIMES = ("fit_seconds", "seconds", "git")
 
 
 def differences(folder: Path, reference: Path) -> list[str]:

@@ -21,7 +21,7 @@ KINDS = {
     "single": [*STEPS, "trainer.max_epochs=12"],
     "stack": [*JOBS, "hydra/launcher=fused", "optim.lr=0.001,-1,0.01", "trainer.max_epochs=10"],
     "processes": [*JOBS, "hydra/launcher=processes", "hydra.launcher.n_jobs=2", "trainer.max_epochs=8"],
-    "ddp": [*STEPS, "trainer.devices=2", "trainer.max_epochs=2", "model.dropout=0"],
+    "ddp": [*STEPS, "trainer.devices=2", "trainer.max_epochs=4", "model.dropout=0"],
 }
 
 
@@ -31,6 +31,8 @@ class Outcome:
 
     kind: str
     seconds: float = 0.0
+    # seconds until the first checkpoint
+    start: float = 0.0
     rounds: int = 0
     kills: Counter = field(default_factory=Counter)
     after_checkpoint: int = 0
@@ -41,12 +43,9 @@ class Outcome:
 def crash(kind: str, kills: int, folder: Path, seed: int = 0) -> Outcome:
     """Kill the command of a kind `kills` times, in as many rounds as that takes, each until the command is over."""
     rng, outcome = random.Random(f"{kind} {seed}"), Outcome(kind)
-    began = time.monotonic()
-    whole = _start(kind, folder / "whole")
-    code = whole.wait()
+    code = _undisturbed(kind, folder / "whole", outcome)
     if code not in (0, 1):
         raise RuntimeError(f"{kind}: the undisturbed command ended with code {code}:\n{_log(folder / 'whole')}")
-    outcome.seconds = time.monotonic() - began
     while outcome.kills.total() < kills:
         name = folder / f"round-{outcome.rounds}"
         outcome.rounds += 1
@@ -57,6 +56,18 @@ def crash(kind: str, kills: int, folder: Path, seed: int = 0) -> Outcome:
     return outcome
 
 
+def _undisturbed(kind: str, folder: Path, outcome: Outcome) -> int:
+    """Run the command to its end; note when its first checkpoint came, and how long it took."""
+    began = time.monotonic()
+    whole = _start(kind, folder)
+    while (code := whole.poll()) is None:
+        if not outcome.start and any(folder.rglob("last.ckpt")):
+            outcome.start = time.monotonic() - began
+        time.sleep(0.05)
+    outcome.seconds = time.monotonic() - began
+    return code
+
+
 def _round(kind: str, folder: Path, outcome: Outcome, kills: int, rng: random.Random) -> int:
     """Start the command, and again after each kill, until it ends by itself; return its exit code."""
     while True:
@@ -64,8 +75,8 @@ def _round(kind: str, folder: Path, outcome: Outcome, kills: int, rng: random.Ra
         if outcome.kills.total() >= kills:
             return process.wait()
         try:
-            # half of the moments fall into the start, where imports take seconds
-            return process.wait(outcome.seconds * rng.uniform(0.0, 1.0))
+            early = rng.random() < 0.2
+            return process.wait(rng.uniform(0, outcome.start) if early else rng.uniform(outcome.start, outcome.seconds))
         except subprocess.TimeoutExpired:
             outcome.kills[_kill(process, outcome, rng)] += 1
             outcome.after_checkpoint += any(folder.rglob("last.ckpt"))
