@@ -1,7 +1,7 @@
-"""Give damaged files to the IDX, picture and checkpoint readers: each returns what it reads or raises its declared error.
+"""Give damaged files to the readers of IDX, pictures and checkpoints: each reads them or raises its declared error.
 
-fuzz_idx(10_000), fuzz_pictures(1_000) and fuzz_checkpoints(1_000) take two minutes together. Call each in a fresh process: the peak of memory
-that they check is the process's.
+fuzz_idx(10_000), fuzz_pictures(1_000) and fuzz_checkpoints(1_000) take two minutes together. Call each in a fresh
+process: the peak of memory that they check is the process's.
 """
 
 import gzip

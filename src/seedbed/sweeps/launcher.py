@@ -34,7 +34,7 @@ from seedbed.sweeps.columns import columns, write_columns
 from seedbed.sweeps.compose import BulkComposer, ComposedJob
 from seedbed.sweeps.folders import command, job_names, without_sweep_keys
 from seedbed.sweeps.job import fail
-from seedbed.sweeps.manifest import Manifest, Refused, digest
+from seedbed.sweeps.manifest import Manifest, Refused
 from seedbed.sweeps.states import finished, returned
 
 log = logging.getLogger("seedbed")
@@ -151,17 +151,20 @@ class SweepLauncher:
             return error
 
     def _old_and_new_numbers(self, batch: Sequence[Sequence[str]]) -> list[int]:
-        """Return the number that the manifest gave to the same config, or else the next free one, for each job.
+        """Return the number that the manifest gave to the same job, or else the next free one, for each job.
 
-        Each number is given once: of equal configs each has its own.
+        Each number is given once: of equal jobs each has its own.
         """
         old: dict[str, list[int]] = {}
         for n, line in self.manifest.jobs.items():
-            old.setdefault(line["hash"], []).append(n)
+            old.setdefault(self.manifest.identity(line["overrides"], line["config"]), []).append(n)
         free = count(max(self.manifest.jobs, default=-1) + 1)
         tried = (self._compose_one(overrides, n, str(n)) for n, overrides in enumerate(batch))
-        hashes = (digest(job.config) if isinstance(job, ComposedJob) else None for job in tried)
-        return [old[h].pop(0) if old.get(h) else next(free) for h in hashes]
+        names = (
+            self.manifest.identity(without_sweep_keys(job.shown), job.config) if isinstance(job, ComposedJob) else None
+            for job in tried
+        )
+        return [old[name].pop(0) if old.get(name) else next(free) for name in names]
 
     def _names(self, batch: Mapping[int, Sequence[str]]) -> dict[int, str]:
         """Return number → name of a job, which is its folder unless hydra.sweep.subdir says otherwise.
