@@ -70,16 +70,28 @@ def _undisturbed(kind: str, folder: Path, outcome: Outcome) -> int:
 
 def _round(kind: str, folder: Path, outcome: Outcome, kills: int, rng: random.Random) -> int:
     """Start the command, and again after each kill, until it ends by itself; return its exit code."""
+    over: dict[str, tuple[int, int]] = {}
     while True:
         process = _start(kind, folder)
-        if outcome.kills.total() >= kills:
-            return process.wait()
         try:
+            if outcome.kills.total() >= kills:
+                return process.wait()
             early = rng.random() < 0.2
             return process.wait(rng.uniform(0, outcome.start) if early else rng.uniform(outcome.start, outcome.seconds))
         except subprocess.TimeoutExpired:
             outcome.kills[_kill(process, outcome, rng)] += 1
             outcome.after_checkpoint += any(folder.rglob("last.ckpt"))
+        finally:
+            found = _completed(folder)
+            if not over.items() <= found.items():
+                outcome.lost.append(f"{folder.name}: a job that was over has run again")
+            over = found
+
+
+def _completed(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return the jobs that are over, with what changes when their metrics are written again."""
+    stats = {path.parent.name: path.stat() for path in folder.rglob("metrics.json") if "failed" not in path.read_text()}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
 def _kill(process: subprocess.Popen, outcome: Outcome, rng: random.Random) -> str:
