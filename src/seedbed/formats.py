@@ -2,6 +2,10 @@
 
 1: no version is written; targets as they were before `moved.py`; checkpoints count no steps and losses
 2: checkpoints hold the steps, the record of losses and the history
+3: checkpoints hold the curve by steps and the facts on which bits depend; configs have trainer.log_every_n_steps
+
+A new key in conf/ or in a file makes a new version, with a sample in tests/samples: a sweep that was begun before goes on
+although its configs lack the key.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from typing import Any
 
 from seedbed.errors import ConfigError
 
-FORMAT = 2
+FORMAT = 3
 
 
 def check_format(content: Mapping[str, Any], name: str, key: str = "format") -> int:

@@ -89,7 +89,7 @@ def test_run_stopped_by_a_signal_goes_on_in_its_own_folder(fit, tmp_path):
     # the epoch in which the signal came is logged once, when it is over
     for tag in ("train/loss", "val/loss", "lr"):
         a, b = ([(event.step, event.value) for event in run.events(tag)] for run in (whole, resumed))
-        assert a == b and len(a) == 4
+        assert a == b and len(a) == len({step for step, _ in a}) >= 4
 
 
 def test_run_stopped_by_max_time_goes_on(fit, tmp_path):

@@ -32,8 +32,8 @@ from seedbed.sweeps.states import finished
 from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.checkpoints import checkpoint_options
 from seedbed.training.datamodule import DataModule
-from seedbed.training.hparams import final, hparams
 from seedbed.training.divergence import first_layer, lr_at, tell
+from seedbed.training.hparams import final, hparams
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.progress import RunProgress
 from seedbed.training.run import write_metrics

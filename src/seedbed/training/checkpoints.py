@@ -155,8 +155,10 @@ class Checkpoints(Checkpoint):
             self._write(trainer)
 
     def _is_good(self, module) -> bool:
-        """Return whether all weights are finite."""
-        return all(bool(weights.isfinite().all()) for weights in module.parameters())
+        """Return whether no loss has left the range, and all weights are finite."""
+        return not module.record.diverges_at().any() and all(
+            bool(weights.isfinite().all()) for weights in module.parameters()
+        )
 
     def _write(self, trainer) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:

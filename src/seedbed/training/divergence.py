@@ -58,10 +58,9 @@ def first_layer(config: Mapping[str, Any], data: DataModule, step: int, checkpoi
         trainer = build_trainer({**config, "trainer": config["trainer"] | options}, False, [])
         watch = _Watch(module, step + CHECK_EVERY)
         module.net.apply(watch.look_at)
-        module.loss.register_forward_hook(watch.hook("loss"))
         # a copy: the run's own data keep their trainer
         trainer.fit(module, copy(data), ckpt_path=checkpoint)
-    return watch.found if module.diverged else None
+    return watch.found or "loss" if module.diverged else None
 
 
 class _Watch:
