@@ -4,8 +4,8 @@
 2: checkpoints hold the steps, the record of losses and the history
 3: checkpoints hold the curve by steps and the facts on which bits depend; configs have trainer.log_every_n_steps
 
-A new key in conf/ or in a file makes a new version, with a sample in tests/samples: a sweep that was begun before goes on
-although its configs lack the key.
+A new key in conf/ or in a file makes a new version, with a sample in tests/samples. A sweep that was begun before goes
+on although its configs lack the key.
 """
 
 from __future__ import annotations
