@@ -25,11 +25,14 @@ def train(configs, folder, kill_at=None):
     checkpoints.every = 0.0
     trainer = build_trainer(configs[0], False, [stop, checkpoints, RunProgress()])
 
-    def kill(*_):
-        if stack.steps == kill_at and stack.net.training:
-            signal.raise_signal(signal.SIGTERM)
+    set_rates = stack.set_rates
 
-    stack.net.register_forward_hook(kill)
+    def kill(*given):
+        if stack.steps == kill_at:
+            signal.raise_signal(signal.SIGTERM)
+        set_rates(*given)
+
+    stack.set_rates = kill
     last = folder / "last.ckpt"
     trainer.fit(stack, data, ckpt_path=last if last.exists() else None)
     stop.check()
