@@ -84,7 +84,7 @@ def composed():
 def fit(composed, tmp_path_factory):
     """Train for real, in process: fit("optim.lr=1", …) → Run. `every`: seconds between checkpoints."""
     from seedbed.training import build
-    from seedbed.training.checkpoints import Checkpoints
+    from seedbed.training.checkpoints import Checkpoints, checkpoint_options
     from seedbed.training.hparams import hparams
     from seedbed.training.progress import RunProgress
     from seedbed.training.run import fit as run_fit
@@ -94,7 +94,7 @@ def fit(composed, tmp_path_factory):
         folder = folder or tmp_path_factory.mktemp("run")
         data = build.build_data(config)
         module = build.Parts().module(config, data)
-        checkpoints = Checkpoints(folder / "checkpoints", every=every)
+        checkpoints = Checkpoints(folder / "checkpoints", **(checkpoint_options(config) | {"every": every}))
         callbacks = [checkpoints, RunProgress(), *build.build_callbacks(config), *callbacks]
         trainer = build.build_trainer(config, build.build_loggers(config, folder), callbacks, folder)
         metrics = run_fit(trainer, module, data, hparams(config, choices), config["ckpt_path"])

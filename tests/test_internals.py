@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = [ROOT / "train.py", *(path for top in ("src", "scripts", "tests") for path in (ROOT / top).rglob("*.py"))]
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 PAGE = (ROOT / "docs/internals.md").read_text(encoding="utf-8")
+PROMISES = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 # documented although it begins with an underscore
 PUBLIC = {"_exit"}
 
@@ -76,8 +77,12 @@ def test_every_private_name_is_listed_and_every_listed_one_is_used():
 
 
 def test_every_test_and_file_on_the_page_exists():
-    for file, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE):
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE + PROMISES)
+    for file, test in named:
         assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
+    # a promise in each row
+    rows = [line for line in PROMISES.splitlines() if re.match(r"\| [A-Z`]", line)]
+    assert rows and all("::test_" in row for row in rows)
     for pattern in re.findall(r"`([a-z_]+/[\w/*]+\.py)`", PAGE):
         places = (ROOT, ROOT / "src", ROOT / "src/seedbed")
         assert any(True for place in places for _ in place.glob(pattern)), pattern

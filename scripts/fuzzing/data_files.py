@@ -1,7 +1,7 @@
-"""Give damaged files to the IDX and picture readers: each returns an array or raises its declared error.
+"""Give damaged files to the readers of IDX, pictures and checkpoints: each reads them or raises its declared error.
 
-fuzz_idx(10_000) and fuzz_pictures(1_000) take half a minute together. Call each in a fresh process: the peak of memory
-that they check is the process's.
+fuzz_idx(10_000), fuzz_pictures(1_000) and fuzz_checkpoints(1_000) take two minutes together. Call each in a fresh
+process: the peak of memory that they check is the process's.
 """
 
 import gzip
@@ -100,6 +100,29 @@ def fuzz_pictures(count: int, seed: int = 0) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata
         return _fuzz("picture reader", lambda path: to_bytes([read_picture(path)]), picture_files(), count, seed)
+
+
+def fuzz_checkpoints(count: int, seed: int = 0) -> str:
+    """Load the checkpoints of a trained run as those of a stranger."""
+    # heavy, and of no use to the other two
+    from seedbed.api import train
+    from seedbed.training.load import load
+
+    words = ["model=linear", "optim=momentum", "trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=none"]
+    with tempfile.TemporaryDirectory() as folder:
+        run = train(*words, f"hydra.run.dir={folder}/run")
+        config = (run.folder / ".hydra/config.yaml").read_text(encoding="utf-8")
+        files = [(".ckpt", (run.folder / f"checkpoints/{name}.ckpt").read_bytes()) for name in ("last", "best")]
+
+    def read(path: Path) -> None:
+        beside = path.parent / ".hydra" / "config.yaml"
+        beside.parent.mkdir(exist_ok=True)
+        beside.write_text(config, encoding="utf-8")
+        load(path)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of odd pickles
+        return _fuzz("checkpoint reader", read, files, count, seed)
 
 
 def _fuzz(name: str, read: Callable[[Path], object], files: Sequence[tuple[str, bytes]], count: int, seed: int) -> str:

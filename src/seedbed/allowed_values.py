@@ -87,6 +87,9 @@ VALUES = Rule(
 RULES: dict[str, Rule] = {
     "seed": integer(0),
     "ckpt_path": optional(existing_file()),
+    "ckpt.every_n_steps": optional(integer(1)),
+    "ckpt.every_minutes": optional(POSITIVE),
+    "same_bits": one_of("warn", "required"),
     "resume": optional(TEXT),
     "extend": BOOL,
     "on_error": one_of("continue", "stop"),

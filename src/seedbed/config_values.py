@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Keys that speak of a sweep as a whole. A job's config has them too, but they change nothing about the job.
-SWEEP_KEYS = ("resume", "extend", "on_error", "retries")
+# Keys that speak of a sweep as a whole. A job's config has them too, but they change no result of the job.
+SWEEP_KEYS = ("resume", "extend", "on_error", "retries", "ckpt", "same_bits")
+
+
+def is_of_sweep(key: str) -> bool:
+    """Return whether a dotted key is one of SWEEP_KEYS or below one."""
+    return key.partition(".")[0] in SWEEP_KEYS
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

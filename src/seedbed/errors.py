@@ -27,6 +27,8 @@ class Interrupted(SystemExit):
     def __init__(self, number: int, message: str):
         super().__init__(128 + number)
         self.number, self.message = number, message
+        # what pickle calls this class with: it may come from another process
+        self.args = (number, message)
 
     def __str__(self) -> str:
         return self.message

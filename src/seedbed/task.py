@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedbed.allowed_values import check
 from seedbed.errors import ConfigError
+from seedbed.owner import owned
 from seedbed.startup.cluster_variables import forget_cluster
 from seedbed.startup.occupied import discard
 from seedbed.sweeps.columns import read_columns
@@ -32,9 +34,11 @@ def train(cfg: DictConfig) -> float | None:
     here = Path(hydra.runtime.cwd)
     config = _absolute(OmegaConf.to_container(cfg, resolve=True), here)
     try:
-        (folder / "metrics.json").unlink(missing_ok=True)  # of the run that this one goes on from
-        check(config)
-        metrics = _train(config, folder, dict(hydra.runtime.choices), sweep, here)
+        # the folder of a job is held by whoever runs it (see sweeps/states.py)
+        with nullcontext() if sweep else owned(folder):
+            (folder / "metrics.json").unlink(missing_ok=True)  # of the run that this one goes on from
+            check(config)
+            metrics = _train(config, folder, dict(hydra.runtime.choices), sweep, here)
     except Exception as error:
         if sweep is None and isinstance(error, ConfigError):
             discard(folder)

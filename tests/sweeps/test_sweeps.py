@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import seedbed.fused.sweep
+from seedbed.errors import ConfigError
 from seedbed.sweeps.manifest import Manifest, Refused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -270,9 +271,9 @@ def test_manifest_survives_a_line_half_written(tmp_path):
     first.begin(["seed=0,1"])
     jobs = [{"job": n, "folder": str(n), "overrides": [f"seed={n}"], "config": {"seed": n}} for n in range(2)]
     first.add(jobs)
-    with pytest.raises(Refused, match="is being run by another process"):
+    with pytest.raises(ConfigError, match=f"is being run by another process: pid {os.getpid()} on .*, for 0 s"):
         Manifest(tmp_path).begin(["seed=0,1"])
-    first._file.close()
+    first.close()
     path = tmp_path / "manifest.jsonl"
     whole = path.read_bytes()
     for end in (10, len(whole) - 1, len(whole) - 30, whole.index(b"\n") + 1):
@@ -280,7 +281,7 @@ def test_manifest_survives_a_line_half_written(tmp_path):
         torn = Manifest(tmp_path)
         torn.begin(["seed=0,1"])
         torn.add(jobs)
-        torn._file.close()
+        torn.close()
         assert path.read_bytes() == whole and Manifest(tmp_path).jobs == first.jobs
 
 

@@ -81,10 +81,15 @@ def test_run_stopped_by_a_signal_goes_on_in_its_own_folder(fit, tmp_path):
             module.net.register_forward_hook(after_forward)
 
     with pytest.raises(Interrupted):
-        fit(*WORDS, folder=tmp_path, callbacks=[StopOnSignal(tmp_path), Signal()])
+        fit(*WORDS, "+trainer.min_epochs=4", folder=tmp_path, callbacks=[StopOnSignal(tmp_path), Signal()])
     last = tmp_path / "checkpoints/last.ckpt"
     assert 60 < torch.load(last, weights_only=True)["steps"] < 4 * EPOCH
-    assert_ends_alike(fit(*WORDS), fit(*WORDS, f"ckpt_path={last}", folder=tmp_path))
+    whole, resumed = fit(*WORDS), fit(*WORDS, f"ckpt_path={last}", folder=tmp_path)
+    assert_ends_alike(whole, resumed)
+    # the epoch in which the signal came is logged once, when it is over
+    for tag in ("train/loss", "val/loss", "lr"):
+        a, b = ([(event.step, event.value) for event in run.events(tag)] for run in (whole, resumed))
+        assert a == b and len(a) == len({step for step, _ in a}) >= 4
 
 
 def test_run_stopped_by_max_time_goes_on(fit, tmp_path):

@@ -11,6 +11,7 @@ import torch
 from seedbed.fused.stack import Stack
 from seedbed.optim.stacked import stacked_kind
 from seedbed.training.checkpoints import Checkpoints, dump, save
+from seedbed.training.interruption import was_interrupted
 from seedbed.training.loss_record import LossRecord
 
 
@@ -20,8 +21,8 @@ class StackCheckpoints(Checkpoints):
     The stack itself keeps the members' best states.
     """
 
-    def __init__(self, folder: str | Path):
-        super().__init__(folder)
+    def __init__(self, folder: str | Path, **options: Any):
+        super().__init__(folder, **options)
         # epoch → Lightning's checkpoint at its end, without tensors
         self.progress: dict[int, dict[str, Any]] = {}
 
@@ -31,12 +32,22 @@ class StackCheckpoints(Checkpoints):
     def load_state_dict(self, state: dict) -> None:
         self.progress = state["progress"]
 
+    def _is_good(self, module) -> bool:
+        # those of members that diverged are not
+        return True
+
     def on_validation_end(self, trainer, module) -> None:
         """Do nothing: the stack keeps its members' best states."""
 
     def on_train_epoch_end(self, trainer, module) -> None:
+        # Lightning ends an epoch in which a signal comes; last.ckpt then holds the moment before
+        if self._stopped_inside:
+            return
         self.progress[trainer.current_epoch] = _without_tensors(dump(trainer))
-        self._write_if_due(trainer)
+        if was_interrupted(trainer):
+            self._write(trainer)
+        else:
+            self._write_if_due(trainer)
 
     def on_fit_end(self, trainer, module) -> None:
         """Write nothing: the members' checkpoints follow."""
@@ -44,6 +55,7 @@ class StackCheckpoints(Checkpoints):
 
 def _without_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
     kept = ("epoch", "global_step", "steps", "pytorch-lightning_version", "loops", "lr_schedulers", "DataModule")
+    kept += ("format", "made_with")
     return deepcopy({name: checkpoint[name] for name in kept if name in checkpoint})
 
 

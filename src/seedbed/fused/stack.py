@@ -89,6 +89,10 @@ class Stack(Supervised):
         """float64 zeros [count, m]."""
         return torch.zeros(count, self.net.members, dtype=torch.float64)
 
+    @property
+    def is_over(self) -> bool:
+        return bool((self.ended_at >= 0).all())
+
     def configure_optimizers(self) -> StackedOptimizer:
         optimizer = stacked(self.kind, [self.defaults[i] for i in self.rows], list(self.net.stacked))
         if self.cores:
@@ -262,7 +266,7 @@ class Stack(Supervised):
         if members.any():
             self.ended_at[members], self.ended_steps[members] = self.current_epoch, self.steps
             self._keep(self.final, members)
-            self.trainer.should_stop |= bool((self.ended_at >= 0).all())
+            self.trainer.should_stop |= self.is_over
 
     def _stops_early(self) -> Tensor:
         """Apply EarlyStopping's rule to each member: bool [M]."""
@@ -278,12 +282,14 @@ class Stack(Supervised):
     def _keep_best(self) -> None:
         score = merit(self.metrics)
         if score is not None:
-            better = (score > self.best_score) & ((self.ended_at < 0) | (self.ended_at == self.current_epoch))
+            ended = (self.ended_at >= 0) & (self.ended_at != self.current_epoch)
+            # the accuracy of weights that are nan is a number, too
+            better = (score > self.best_score) & ~ended & ~self.diverged
             self.best_score[better], self.best_epoch[better] = score[better], self.current_epoch
             self._keep(self.best, better)
 
-    def on_train_end(self) -> None:
-        super().on_train_end()
+    def on_fit_end(self) -> None:
+        # not in `on_train_end`, which Lightning leaves out where no epoch was left to train
         self._keep(self.final, self.ended_at < 0)
 
     def _keep(self, copies: dict[str, Tensor], members: Tensor) -> None:

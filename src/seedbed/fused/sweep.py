@@ -7,6 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ from seedbed.optim.stacked import stacked
 from seedbed.sweeps.columns import read_columns
 from seedbed.sweeps.states import finished
 from seedbed.training.build import Parts, build_data, build_trainer
+from seedbed.training.checkpoints import checkpoint_options
 from seedbed.training.datamodule import DataModule
+from seedbed.training.divergence import first_layer, lr_at, tell
 from seedbed.training.hparams import final, hparams
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.progress import RunProgress
@@ -37,6 +40,8 @@ from seedbed.training.run import write_metrics
 from seedbed.training.threads import run_threads
 
 log = logging.getLogger(__name__)
+# members of a stack that diverged whose run is repeated, and up to which step, to find the layer at fault: 55 ms each
+REPEATED, REPEATED_STEPS = 20, 500
 
 
 @dataclass
@@ -194,7 +199,7 @@ class FusedSweep:
             stack = build_stack(self.parts, configs, piece.groups, data, self._halving(config), piece.by_rows)
             choose_threads((weights[0] for weights in stack.net.stacked), len(jobs))
             data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
-            checkpoints = StackCheckpoints(self._folder(piece))
+            checkpoints = StackCheckpoints(self._folder(piece), **checkpoint_options(config))
             bar = RunProgress(f"training {len(jobs)} runs")
             stop = StopOnSignal(checkpoints.folder)
             trainer = build_trainer(config, logger=False, callbacks=[stop, checkpoints, bar])
@@ -209,13 +214,15 @@ class FusedSweep:
         most = len(jobs) * len(stack.history)
         saved = f": {stack.epochs_trained:,} of {most:,} epochs" if stack.epochs_trained < most else ""
         log.info("trained %d runs in %.1f s%s", len(jobs), seconds, saved)
-        yield from self._write(piece, stack, checkpoints, seconds)
+        yield from self._write(piece, stack, data, checkpoints, seconds)
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
 
     def _halving(self, config: Mapping[str, Any]) -> Halving | None:
         return Halving(**self.halving, metric=config["optimized_metric"]) if self.halving else None
 
-    def _write(self, piece: StackPlan, stack: Stack, checkpoints: StackCheckpoints, seconds: float):
+    def _write(
+        self, piece: StackPlan, stack: Stack, data: DataModule, checkpoints: StackCheckpoints, seconds: float
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         files = MemberCheckpoints(stack, checkpoints.progress, torch.get_rng_state())
         records = MemberRecords(stack, [checkpoints.progress[e]["global_step"] for e in range(len(stack.history))])
         share = seconds / int(records.epochs.sum())  # of an epoch of a member
@@ -226,6 +233,8 @@ class FusedSweep:
             skips = {"first_layer": "skips zeros"} if stack.net.skips_zeros else {}
             metrics = {**records.metrics(i, share), "seed": job.config["seed"], **skips}
             rows = records.rows(i, share)
+            if metrics["status"] == "diverged":
+                metrics |= self._divergence(job, data, stack, i)
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)), rows)
             write_history(job.folder, rows)
             if job.config["logger"]:
@@ -234,9 +243,18 @@ class FusedSweep:
             log_file = job.folder / "train.log"
             epochs, dropped = metrics["epochs"], "stopped" in metrics
             left = f", which it left after {epochs} epochs: others were better" if dropped else ""
-            log_file.write_text(f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack{left}\n")
+            log_file.write_text(f"{tell(metrics)}: one of {len(piece.jobs)} runs of a stack{left}\n")
             write_metrics(job.folder, metrics)  # last: the job is complete
             yield number, metrics
+
+    def _divergence(self, job: FusedJob, data: DataModule, stack: Stack, i: int) -> dict[str, Any]:
+        """Return the step, lr and layer with which member i left the range; the layer by repeating its run alone."""
+        step, data = int(stack.diverged_at[i]), copy(data)
+        data.seed = order_of(job.config)
+        repeated = step <= REPEATED_STEPS and int(stack.diverged[:i].sum()) < REPEATED
+        layer = first_layer(job.config, data, step) if repeated else None
+        lr = lr_at(step, stack.total_steps, self.parts.optimizer(job.config), stack.schedules[i])
+        return {"diverged_at": step, "diverged_lr": lr, "diverged_layer": layer}
 
 
 def _activations_per_row(stack: Stack) -> int:

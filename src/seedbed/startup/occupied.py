@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from seedbed.errors import Refusal
+from seedbed.errors import ConfigError, Refusal
+from seedbed.owner import owned
 from seedbed.sweeps.states import finished
 
 TRACES = ("metrics.json", "checkpoints", ".hydra", "manifest.jsonl")
@@ -25,6 +26,11 @@ def check_free(folder: Path, config: Mapping[str, Any]) -> None:
     _before.clear()
     if not any((folder / name).exists() for name in TRACES):
         return
+    try:
+        with owned(folder):
+            pass
+    except ConfigError as error:
+        raise Refusal(f"hydra.run.dir={folder}: {error}") from None
     for path in (*(folder / ".hydra").glob("*.yaml"), folder / "train.log", folder / "metrics.json"):
         if path.is_file():
             _before[path.absolute()] = path.read_bytes()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seedbed.config_values import SWEEP_KEYS, leaves
+from seedbed.config_values import is_of_sweep, leaves
 from seedbed.files import write_whole
 
 NAME = "columns.json"
@@ -33,7 +33,7 @@ def columns(jobs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], swept: 
     chosen = [key for key in dict.fromkeys(swept) if key in values]
     known = [values[key] for key in chosen]
     others = [key for key in sorted(values) if key not in chosen and _differ(values[key]) and values[key] not in known]
-    ordered = [key for key in [*chosen, *others[: max(0, SHOWN - len(chosen))]] if key not in SWEEP_KEYS]
+    ordered = [key for key in [*chosen, *others[: max(0, SHOWN - len(chosen))]] if not is_of_sweep(key)]
     return {key: "number" if _are_numbers(values[key], count) else "text" for key in ordered}
 
 

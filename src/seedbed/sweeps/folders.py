@@ -18,7 +18,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from seedbed.config_values import SWEEP_KEYS
+from seedbed.config_values import is_of_sweep
 from seedbed.errors import Refusal
 from seedbed.sweeps.hydra_versions import register_resolver
 from seedbed.sweeps.manifest import NAME, Manifest
@@ -91,7 +91,7 @@ def command(config: DictConfig) -> list[str]:
 
 
 def without_sweep_keys(overrides: Sequence[str]) -> list[str]:
-    return [override for override in overrides if override.partition("=")[0].lstrip("+") not in SWEEP_KEYS]
+    return [override for override in overrides if not is_of_sweep(override.partition("=")[0].lstrip("+"))]
 
 
 # --- the names of a sweep's jobs

@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
+from seedbed.formats import FORMAT
 from seedbed.sweeps.compose import hydra_config
 from seedbed.sweeps.hydra_versions import set_version_base
 from seedbed.sweeps.states import finished, in_flight
@@ -82,7 +83,9 @@ def fail(folder: Path, error: BaseException, tries_left: int = 0) -> None:
         with open(folder / "train.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
     if not tries_left and not (folder / "metrics.json").exists():  # the task may have written its own
-        write_whole(folder / "metrics.json", json.dumps({"status": "failed", "error": message}) + "\n")
+        write_whole(
+            folder / "metrics.json", json.dumps({"status": "failed", "error": message, "format": FORMAT}) + "\n"
+        )
 
 
 def one_line(error: BaseException) -> str:

@@ -25,15 +25,16 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedbed.config_values import SWEEP_KEYS
-from seedbed.errors import Interrupted, Refusal
+from seedbed.config_values import is_of_sweep
+from seedbed.errors import ConfigError, Interrupted, Refusal
+from seedbed.machine import here, not_promised
 from seedbed.presets import left_out
 from seedbed.sweeps.batch import Batch
 from seedbed.sweeps.columns import columns, write_columns
 from seedbed.sweeps.compose import BulkComposer, ComposedJob
 from seedbed.sweeps.folders import command, job_names, without_sweep_keys
 from seedbed.sweeps.job import fail
-from seedbed.sweeps.manifest import Manifest, Refused, digest
+from seedbed.sweeps.manifest import Manifest, Refused
 from seedbed.sweeps.states import finished, returned
 
 log = logging.getLogger("seedbed")
@@ -61,12 +62,23 @@ class SweepLauncher:
         # the sweeper varies them, although the jobs of a batch may be equal in one: a search may have batches of one
         self.searched = {*(config.hydra.sweeper.get("params") or {}), *_sweeping(words)}
         self.folder = Path(config.hydra.sweep.dir)
-        self.manifest = Manifest(self.folder)
         self.composer = BulkComposer(hydra_context.config_loader)
         try:
+            self.manifest = Manifest(self.folder)
+            self._check_bits(config.get("same_bits"))
             self.manifest.begin(command(config), self.extend)
-        except Refused as refused:
+        except (Refused, ConfigError) as refused:
             raise Refusal(str(refused)) from None
+
+    def _check_bits(self, wanted: str | None) -> None:
+        """Say, or refuse, that the jobs left may get other bits here than where the sweep began."""
+        if self.manifest.command is None:
+            return
+        reason = not_promised(self.manifest.made_with, here())
+        if reason and wanted == "required":
+            raise Refused(f"same_bits=required: {self.folder} {reason}")
+        if reason:
+            log.warning("%s %s", self.folder, reason)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Return the results of a batch of jobs in its order.
@@ -139,17 +151,20 @@ class SweepLauncher:
             return error
 
     def _old_and_new_numbers(self, batch: Sequence[Sequence[str]]) -> list[int]:
-        """Return the number that the manifest gave to the same config, or else the next free one, for each job.
+        """Return the number that the manifest gave to the same job, or else the next free one, for each job.
 
-        Each number is given once: of equal configs each has its own.
+        Each number is given once: of equal jobs each has its own.
         """
         old: dict[str, list[int]] = {}
         for n, line in self.manifest.jobs.items():
-            old.setdefault(line["hash"], []).append(n)
+            old.setdefault(self.manifest.identity(line["overrides"], line["config"]), []).append(n)
         free = count(max(self.manifest.jobs, default=-1) + 1)
         tried = (self._compose_one(overrides, n, str(n)) for n, overrides in enumerate(batch))
-        hashes = (digest(job.config) if isinstance(job, ComposedJob) else None for job in tried)
-        return [old[h].pop(0) if old.get(h) else next(free) for h in hashes]
+        names = (
+            self.manifest.identity(without_sweep_keys(job.shown), job.config) if isinstance(job, ComposedJob) else None
+            for job in tried
+        )
+        return [old[name].pop(0) if old.get(name) else next(free) for name in names]
 
     def _names(self, batch: Mapping[int, Sequence[str]]) -> dict[int, str]:
         """Return number → name of a job, which is its folder unless hydra.sweep.subdir says otherwise.
@@ -235,7 +250,7 @@ def _sweeping(overrides: Sequence[str]) -> list[str]:
 
 
 def _check_one_value(overrides: Sequence[str]) -> None:
-    ours = [override for override in overrides if override.partition("=")[0].lstrip("+") in SWEEP_KEYS]
+    ours = [override for override in overrides if is_of_sweep(override.partition("=")[0].lstrip("+"))]
     for override in OverridesParser.create().parse_overrides(ours):
         if override.is_sweep_override():
             raise Refusal(f"{override.input_line}: one value, for the sweep as a whole")

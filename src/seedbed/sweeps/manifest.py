@@ -7,23 +7,25 @@ run, and a kill at any moment leaves a valid manifest.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seedbed.config_values import SWEEP_KEYS, leaves
+from seedbed.config_values import SWEEP_KEYS, is_of_sweep, leaves
+from seedbed.formats import FORMAT, check_format
+from seedbed.machine import here
 from seedbed.moved import with_current_targets
+from seedbed.owner import give_up, take
 
 NAME = "manifest.jsonl"
-VERSION = 2  # 1: without a version, targets as they were before MOVED
 
 
 class Refused(Exception):
-    """The sweep in a folder is not the one that was asked for, or another process runs it."""
+    """The sweep in a folder is not the one that was asked for."""
 
 
 class Manifest:
@@ -32,7 +34,9 @@ class Manifest:
     def __init__(self, sweep: Path):
         self.path = sweep / NAME
         self.command: list[str] | None = None
-        self.version = VERSION
+        self.version = FORMAT
+        # the facts on which its bits depend besides the configs; None: an earlier version did not write them down
+        self.made_with: dict[str, Any] | None = None
         self.extended = False  # by a later command: the jobs are not numbered in its order
         self.jobs: dict[int, dict[str, Any]] = {}
         content = self.path.read_bytes() if self.path.exists() else b""
@@ -40,9 +44,10 @@ class Manifest:
         for line in map(json.loads, content[: self._size].splitlines()):
             if "command" in line:
                 self.extended = self.command is not None
-                self.command, self.version = line["command"], line.get("version", 1)
+                self.made_with = line.get("made_with") if self.command is None else self.made_with
+                self.command, self.version = line["command"], check_format(line, str(self.path), "version")
             else:
-                self.jobs[line["job"]] = line if self.version == VERSION else _of_today(line)
+                self.jobs[line["job"]] = line if self.version == FORMAT else _of_today(line)
 
     @property
     def is_new(self) -> bool:
@@ -50,10 +55,10 @@ class Manifest:
         return not self.jobs
 
     def begin(self, command: Sequence[str], extend: bool = False) -> None:
-        """Take the sweep for this process. The lock is released when the process ends.
+        """Take the sweep for this process, until it or this object ends.
 
         extend: the command may differ from that of the manifest; its new jobs are added.
-        Raises Refused.
+        Raises Refused, or ConfigError that names the process that runs it.
         """
         if self.command is None and any(self.path.parent.glob("*/metrics.json")):
             raise Refused(f"{self.path.parent} holds runs and no {NAME}: choose another hydra.sweep.dir")
@@ -61,15 +66,12 @@ class Manifest:
             lines = _differing(self.command, list(command))
             raise Refused("\n".join([f"{self.path.parent} is the sweep of another command:", *lines]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "ab")  # noqa: SIM115  # it holds the lock
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Refused(f"{self.path.parent} is being run by another process") from None
+        self._end = weakref.finalize(self, give_up, self.path.parent, take(self.path.parent))
+        self._file = open(self.path, "ab")  # noqa: SIM115  # of this sweep as long as the process runs it
         self._file.truncate(self._size)
         if self.command != list(command):
             self.command = list(command)
-            self._append([{"command": self.command, "version": self.version}])
+            self._append([{"command": self.command, "version": self.version, "made_with": here()}])
 
     def add(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """Write down jobs (job, folder, overrides, config) before the first of them starts.
@@ -85,15 +87,20 @@ class Manifest:
         self._append(new)
         self.jobs |= {job["job"]: job for job in new}
 
+    def identity(self, overrides: Sequence[str], config: Mapping[str, Any] | None) -> str:
+        """Return a text that is equal for equal jobs; configs of an earlier version lack keys that have come since."""
+        return digest(config) if self.version == FORMAT else json.dumps(list(overrides))
+
     def _same(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         if old["overrides"] != new["overrides"]:
             return False
-        if old["hash"] == new["hash"] or self.version == VERSION:
+        if old["hash"] == new["hash"] or self.version == FORMAT:
             return old["hash"] == new["hash"]
         # an earlier version's config lacks keys that have come since, and its data without classes had the accuracy as
         # the metric; the overrides are the same
-        after, ignored = dict(leaves(_plain(new["config"]))), (*SWEEP_KEYS, "optimized_metric")
-        return all(after.get(key) == value for key, value in leaves(_plain(old["config"])) if key not in ignored)
+        after = dict(leaves(_plain(new["config"])))
+        before = ((k, v) for k, v in leaves(_plain(old["config"])) if k != "optimized_metric" and not is_of_sweep(k))
+        return all(after.get(key) == value for key, value in before)
 
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
         self._file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -101,8 +108,9 @@ class Manifest:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Release the lock."""
+        """Give the sweep up."""
         self._file.close()
+        self._end()
 
 
 def digest(config: Mapping[str, Any] | None) -> str:
@@ -132,7 +140,7 @@ def _explain(sweep: Path, changed: Sequence[tuple[Mapping, Mapping]]) -> str:
     old, new = changed[0]
     lines = _differing(old["overrides"], new["overrides"]) if old["overrides"] != new["overrides"] else []
     before, after = (dict(leaves(_plain(job["config"]))) for job in (old, new))
-    for key in [] if lines else [key for key in before | after if key not in SWEEP_KEYS]:
+    for key in [] if lines else [key for key in before | after if not is_of_sweep(key)]:
         a, b = (json.dumps(side[key]) if key in side else "not there" for side in (before, after))
         if a != b:
             lines.append(f"  {key} was {a}, is now {b}")

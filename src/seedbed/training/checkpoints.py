@@ -1,7 +1,9 @@
-"""last.ckpt and best.ckpt, written every few seconds and at the end."""
+"""last.ckpt and best.ckpt, written every few seconds or steps and at the end."""
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import shutil
 import time
@@ -13,26 +15,40 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from seedbed.errors import ConfigError
+from seedbed.formats import FORMAT, check_format
+from seedbed.machine import here, not_promised
+from seedbed.training.event_files import cut
 from seedbed.training.interruption import was_interrupted
+
+log = logging.getLogger("seedbed")
+# the last.ckpt before a run diverged
+LAST_GOOD = "last_good.ckpt"
 
 
 class Checkpoints(Checkpoint):
     """Keeps `last.ckpt` (where to resume) and `best.ckpt` (highest `merit`, the earlier of equals) in `folder`.
 
     An epoch of a small model takes 20 ms and writing a file 1 ms. So the best state waits in memory, and both files are
-    written every `every` seconds, each whole or not at all: a machine that dies loses that many seconds of work. Both
-    load with `weights_only=True`, and a run can resume from either. A run that resumes from another folder copies that
-    folder's best.ckpt.
+    written every `every` seconds and every `every_n_steps` steps, each whole or not at all: a machine that dies loses
+    no more work than that. Both load with `weights_only=True`, and a run can resume from either. A run that resumes
+    from another folder copies that folder's best.ckpt.
+
+    same_bits: `required` refuses a checkpoint of another machine, library or number of threads, `warn` says so.
     """
 
     per_call = True  # see FastLoop
 
-    def __init__(self, folder: str | Path, every: float = 5.0):
-        self.folder, self.every = Path(folder), every
+    def __init__(
+        self, folder: str | Path, every: float = 5.0, every_n_steps: int | None = None, same_bits: str = "warn"
+    ):
+        self.folder, self.every, self.every_n_steps, self.same_bits = Path(folder), every, every_n_steps, same_bits
         # the checkpoint to write as best.ckpt
         self.best: dict | None = None
         self.best_score, self.best_epoch = -float("inf"), -1
         self._written, self._has_written = time.monotonic(), False
+        # the first step at which last.ckpt is due, whatever the time
+        self._due_at: float = every_n_steps or math.inf
         # whether the checkpoint of a run that stopped inside an epoch has been written
         self._stopped_inside = False
 
@@ -47,17 +63,32 @@ class Checkpoints(Checkpoint):
         state = {"metrics": module.metrics, "diverged": module.diverged, "over": over}
         state |= {"diverged_at": module.diverged_at, "epochs": trainer.current_epoch + 1}
         checkpoint["run"] = deepcopy(state)
+        checkpoint |= {"format": FORMAT, "made_with": _made_with(trainer)}
 
     def on_load_checkpoint(self, trainer, module, checkpoint) -> None:
-        """When resuming in the run's own folder, restore its metrics and whether it had stopped."""
+        """When resuming in the run's own folder, restore its metrics and whether it had stopped, and cut its curves.
+
+        Raises ConfigError where same_bits=required and the checkpoint cannot give them.
+        """
+        check_format(checkpoint, str(trainer.ckpt_path))
+        self._check_bits(trainer, checkpoint)
         if Path(trainer.ckpt_path).parent != self.folder:
             return
+        if trainer.is_global_zero:
+            cut(self.folder.parent, checkpoint["global_step"])
         run = checkpoint["run"]
         # the metrics of validation and test are computed again if no epoch is left
         module.metrics = {name: run["metrics"][name] for name in ("train/loss", "lr") if name in run["metrics"]}
         module.diverged, module.diverged_at = run["diverged"], run.get("diverged_at", module.diverged_at)
         trainer.should_stop |= run["over"]
         module.ended_epochs = run.get("epochs") if run["over"] else None
+
+    def _check_bits(self, trainer, checkpoint) -> None:
+        reason = not_promised(checkpoint.get("made_with"), _made_with(trainer))
+        if reason and self.same_bits == "required":
+            raise ConfigError(f"same_bits=required: {trainer.ckpt_path} {reason}")
+        if reason and trainer.is_global_zero:
+            log.warning("%s %s", trainer.ckpt_path, reason)
 
     def on_fit_start(self, trainer, module) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -110,14 +141,24 @@ class Checkpoints(Checkpoint):
 
     def _keep_best(self, trainer) -> None:
         score = merit(trainer.callback_metrics)
-        if score is not None and score > self.best_score:
+        # the accuracy of weights that are nan is a number, too
+        if score is not None and score > self.best_score and self._is_good(trainer.lightning_module):
             self.best_score, self.best_epoch = float(score), trainer.current_epoch
             if trainer.is_global_zero:
                 self.best = deepcopy(dump(trainer))
 
     def _write_if_due(self, trainer) -> None:
-        if time.monotonic() - self._written > self.every:
+        module = trainer.lightning_module
+        due = time.monotonic() - self._written > self.every or module.steps >= self._due_at
+        # a run notices up to nine steps later that it has diverged
+        if due and self._is_good(module):
             self._write(trainer)
+
+    def _is_good(self, module) -> bool:
+        """Return whether no loss has left the range, and all weights are finite."""
+        return not module.record.diverges_at().any() and all(
+            bool(weights.isfinite().all()) for weights in module.parameters()
+        )
 
     def _write(self, trainer) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:
@@ -126,9 +167,18 @@ class Checkpoints(Checkpoint):
             for logger in trainer.loggers:
                 getattr(logger.experiment, "flush", logger.save)()
             self._write_best(trainer)
+            last = self.folder / "last.ckpt"
+            if trainer.lightning_module.diverged is True and last.exists() and not _diverged(last):
+                os.replace(last, self.folder / LAST_GOOD)
             # written after best.ckpt, because it contains the best score
-            save(_without_empty_epoch(dump(trainer)), self.folder / "last.ckpt")
+            save(_without_empty_epoch(dump(trainer)), last)
         self._written, self._has_written = time.monotonic(), True
+        self._due_at = self.next_step(trainer.lightning_module.steps)
+
+    def next_step(self, step: int) -> float:
+        """Return the next step after `step` at which a checkpoint is due."""
+        every = self.every_n_steps or math.inf
+        return every if every == math.inf else (step // every + 1) * every
 
     def _write_best(self, trainer) -> None:
         if self.best is not None and not trainer.fast_dev_run:
@@ -136,9 +186,29 @@ class Checkpoints(Checkpoint):
         self.best = None
 
 
+def checkpoint_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's config says of its checkpoints, as arguments of `Checkpoints`."""
+    steps, minutes = config["ckpt"]["every_n_steps"], config["ckpt"]["every_minutes"]
+    seconds = 60 * minutes if minutes else math.inf if steps else 5.0
+    return {"every": seconds, "every_n_steps": steps, "same_bits": config["same_bits"]}
+
+
+def _diverged(path: Path) -> bool:
+    """Return whether a checkpoint is of the end of a run that diverged: one was killed before it wrote its metrics."""
+    return torch.load(path, weights_only=True, mmap=True).get("run", {}).get("diverged", False)
+
+
+def _made_with(trainer) -> dict[str, str | int]:
+    """Return the facts on which the bits of this run depend besides its config."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    facts = {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "device": name}
+    return here() | facts | {"processes": trainer.world_size}
+
+
 def _is_to_go_on(trainer, module) -> bool:
-    """Return whether training stops in a run that may go on later; not if it stops because it diverged."""
-    return bool(trainer.should_stop and not torch.as_tensor(module.diverged).any())
+    """Return whether training stops in a run that may go on later."""
+    return trainer.should_stop and not module.is_over
 
 
 def _without_empty_epoch(checkpoint: dict) -> dict:

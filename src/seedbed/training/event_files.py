@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
-
 PATTERN = "events.out.tfevents.*"
 
 
@@ -44,10 +42,9 @@ def _merge(files: list[Path], merged: Path, step: int) -> None:
 
 
 def own_checkpoint(folder: Path) -> str | None:
-    """Return the path of a killed job's last.ckpt, or None; its event files then end there, or are gone."""
+    """Return the path of a killed job's last.ckpt, or None; its event files are then gone."""
     path = folder / "checkpoints" / "last.ckpt"
     if not path.exists():
         cut(folder, None)
         return None
-    cut(folder, torch.load(path, weights_only=True, mmap=True)["global_step"])
     return str(path)

@@ -94,6 +94,7 @@ class FastLoop(_TrainingEpochLoop):
         if first % accumulate == 0:
             optimizer.zero_grad()
         deadline = time.perf_counter() + CALL
+        last_step = _last_step(trainer, module.steps)
         index = first
         while True:
             batch, _, _ = next(data_fetcher)
@@ -113,9 +114,15 @@ class FastLoop(_TrainingEpochLoop):
             for p in parameters:
                 p.grad = None
             module.end_step()
-            over = trainer.should_stop or module.steps == self.max_steps
+            over = trainer.should_stop or module.steps in (self.max_steps, last_step)
             if over or data_fetcher.done or time.perf_counter() > deadline:
                 return batch, loss, index - first
+
+
+def _last_step(trainer: pl.Trainer, step: int) -> float | None:
+    """Return the step after `step` at which a callback is to be called, where it counts steps: see `Checkpoints`."""
+    next_step = getattr(trainer.checkpoint_callback, "next_step", None)
+    return next_step(step) if next_step else None
 
 
 def why_plain(trainer: pl.Trainer, options: Mapping[str, Any]) -> str | None:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from seedbed.config_values import SWEEP_KEYS, leaves
+from seedbed.config_values import is_of_sweep, leaves
 from seedbed.metrics import LR, SHOWN
 
-LEFT_OUT = {"ckpt_path", "optimized_metric", *SWEEP_KEYS}
+LEFT_OUT = {"ckpt_path", "optimized_metric"}
 Record = dict[str, str | int | float]
 
 
@@ -28,7 +28,7 @@ def hparams(
     has one kind. A missing value is nan or "–".
     """
     chosen = {group: str(choice) for group, choice in choices.items() if "/" not in group}
-    values = {key: value for key, value in leaves(config) if key not in LEFT_OUT}
+    values = {key: value for key, value in leaves(config) if key not in LEFT_OUT and not is_of_sweep(key)}
     record = chosen | {key: v if isinstance(v, int | float) else str(v) for key, v in values.items()}
     if not columns:
         return record

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM end a run with a checkpoint; a second one ends it at once."""
+"""Ctrl-C and SIGTERM end a run with a checkpoint; a second one ends it at once.
+
+Of several processes (DDP) each may get the signal; all stop after the same step.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from seedbed.errors import Interrupted
 
 
 class StopOnSignal(pl.Callback):
-    """Stops training after the batch in which SIGINT or SIGTERM comes; `Checkpoints` then writes last.ckpt."""
+    """Stops training after the step in which SIGINT or SIGTERM comes; `Checkpoints` then writes last.ckpt."""
 
     per_call = True  # see FastLoop
 
@@ -24,6 +27,8 @@ class StopOnSignal(pl.Callback):
         self.folder = folder
         self.number: int | None = None
         self._before: dict[int, Any] = {}
+        # whether training stops inside an epoch
+        self._inside = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Take the place of Lightning's handlers, which it removes itself when the fit is over.
@@ -34,15 +39,34 @@ class StopOnSignal(pl.Callback):
             return
 
         def stop(number: int, frame: FrameType | None) -> None:
-            if self.number is not None:
+            # one of several processes may get a signal twice, from the terminal and from its parent
+            if self.number is not None and trainer.world_size == 1:
                 os._exit(128 + number)
-            self.number = number
+            self.number = self.number or number
 
         self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *batch: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
+        # several processes have gradients of their own between the batches of one step, a checkpoint those of the first
+        if trainer.world_size > 1 and module.record.window:
+            return
         # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
-        trainer.should_stop |= self.number is not None
+        if trainer.strategy.reduce_boolean_decision(self.number is not None, all=False):
+            self.number = self.number or signal.SIGTERM
+            trainer.should_stop = True
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
+            self._inside = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._log_no_more(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._log_no_more(trainer)
+
+    def _log_no_more(self, trainer: pl.Trainer) -> None:
+        """Keep what Lightning validates and logs at the end of an epoch that is not over out of the curves."""
+        if self._inside:
+            trainer.loggers = []
 
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for number, handler in self._before.items():

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing import parent_process
 from threading import Thread
 from typing import Any
 
-from seedbed.errors import ConfigError
+from seedbed.errors import ConfigError, Interrupted
 from seedbed.startup.quick_exit import exit_without_destruction
 
 Config = Mapping[str, Any]
@@ -23,7 +24,8 @@ def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
     """Call train(config, *rest) in one process per device and return the result of rank 0.
 
     A single device is used from this process. A ConfigError of one process is raised here; any other failure becomes a
-    RuntimeError. When one process fails or this one dies, the others end.
+    RuntimeError. When one process fails or this one dies, the others end. A signal to any of them stops all at the same
+    step, with a checkpoint; Interrupted is raised here.
     """
     count = _devices(config)
     if count == 1:
@@ -37,13 +39,31 @@ def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
 
     answers = get_context("spawn").SimpleQueue()
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port()), "WORLD_SIZE": str(count)}
+    ranks = spawn(_rank, (place, answers, train, _for_strategy(config, "ddp"), rest), nprocs=count, join=False)
     try:
-        spawn(_rank, (place, answers, train, _for_strategy(config, "ddp"), rest), nprocs=count)
+        while not ranks.join():
+            pass
     except ProcessException as error:
         if not answers.empty():
-            raise ConfigError(answers.get()) from None
+            raise answers.get() from None
         raise RuntimeError(f"rank {error.error_index}: {str(error).strip().splitlines()[-1]}") from error
-    return answers.get()
+    except (KeyboardInterrupt, Interrupted):
+        with suppress(ProcessException):
+            _stop(ranks)
+        if not answers.empty() and isinstance(end := answers.get(), Interrupted):
+            raise end from None
+        raise
+    if isinstance(result := answers.get(), Interrupted):
+        raise result
+    return result
+
+
+def _stop(ranks: Any) -> None:
+    """Pass a signal on to all processes and wait for them; another signal to this one ends all at once."""
+    for process in ranks.processes:
+        process.terminate()
+    while not ranks.join():
+        pass
 
 
 def _devices(config: Config) -> int:
@@ -75,8 +95,10 @@ def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], 
     try:
         result = train(config, *rest)
     except ConfigError as error:
-        answers.put(str(error))
+        answers.put(error)
         raise
+    except Interrupted as end:
+        result = end
     if rank == 0:
         answers.put(result)
     exit_without_destruction()

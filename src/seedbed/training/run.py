@@ -22,12 +22,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
+from seedbed.formats import FORMAT
 from seedbed.history import write_history
 from seedbed.metrics import TEST_ACCURACY, VAL_ACCURACY, VAL_LOSS
 from seedbed.tables import figure
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
-from seedbed.training.checkpoints import Checkpoints
+from seedbed.training.checkpoints import LAST_GOOD, Checkpoints, checkpoint_options
 from seedbed.training.datamodule import DataModule
+from seedbed.training.divergence import first_layer, lr_at, tell
 from seedbed.training.hparams import final
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
@@ -53,12 +55,30 @@ def train_parts(
         module = Parts().module(config, data)
         choose_threads(module.parameters())
         stop = StopOnSignal(folder)
-        callbacks = [stop, Checkpoints(folder / "checkpoints"), RunProgress(table=table), *build_callbacks(config)]
+        callbacks = [
+            stop,
+            Checkpoints(folder / "checkpoints", **checkpoint_options(config)),
+            RunProgress(table=table),
+            *build_callbacks(config),
+        ]
         trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
         metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
         if trainer.is_global_zero:
             write_history(folder, module.history)
+        if module.diverged:
+            metrics |= _divergence(config, folder, trainer, module)
+            log.warning(tell(metrics))
         return metrics
+
+
+def _divergence(config: Mapping[str, Any], folder: Path, trainer: pl.Trainer, module: Supervised) -> dict[str, Any]:
+    """Return the lr and the layer with which the run left the range."""
+    step, good = module.diverged_at, folder / "checkpoints" / LAST_GOOD
+    lr = lr_at(step, module.total_steps, Parts().optimizer(config), module.schedule)
+    # several processes would have to repeat it together
+    alone = trainer.world_size == 1
+    layer = first_layer(config, trainer.datamodule, step, good if good.exists() else None) if alone else None
+    return {"diverged_lr": lr, "diverged_layer": layer}
 
 
 def fit(
@@ -114,7 +134,7 @@ def fit(
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write metrics.json, which completes the run, with versions and commit. nan and inf become null."""
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
-    text = json.dumps({**clean, "versions": versions(), "git": commit()}, indent=2)
+    text = json.dumps({**clean, "format": FORMAT, "versions": versions(), "git": commit()}, indent=2)
     write_whole(folder / "metrics.json", text + "\n")
 
 

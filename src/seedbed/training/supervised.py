@@ -102,6 +102,11 @@ class Supervised(pl.LightningModule):
         """Optimiser steps of the run so far."""
         return self.record.steps
 
+    @property
+    def is_over(self) -> bool:
+        """Whether training cannot go on, whatever epochs are left."""
+        return self.diverged
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         params = list(self.net.parameters())
         return self.optim(params) if params else None

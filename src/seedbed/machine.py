@@ -1,0 +1,53 @@
+"""The facts on which the bits of a run depend besides its config: versions of libraries, type of machine, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+LIBRARIES = ("torch", "torchvision", "lightning", "timm", "numpy", "pillow")
+Facts = Mapping[str, str | int]
+
+
+@cache
+def here() -> dict[str, str | int]:
+    """Return the facts that are known without torch; threads as OMP_NUM_THREADS or the number of cores says."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {**_versions(), "machine": _machine(), "threads": int(threads) if threads.isdecimal() else cores}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+def _machine() -> str:
+    """Return the architecture and the processor's name, `x86_64 Intel(R) Xeon(R) Processor`."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{platform.machine()} {next(names, platform.processor())}".strip()
+
+
+def not_promised(before: Facts | None, now: Facts) -> str | None:
+    """Return the end of a sentence on why bits may differ from those of a machine with other facts; None if equal.
+
+    before: None of a version that wrote no facts down.
+    """
+    if before is None:
+        return "does not say with what it was made: equal bits are not promised"
+    pairs = ((name, before.get(name, "none"), now.get(name, "none")) for name in {**before, **now})
+    changes = [f"{name} {old}, here {new}" for name, old, new in pairs if old != new]
+    return f"was made with {'; '.join(changes)}: equal bits are not promised" if changes else None
