@@ -14,7 +14,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from seedbed.errors import ConfigError, Refusal
+from seedbed.own_code import shown
 from seedbed.startup.command import command
+from seedbed.startup.driven import is_debugged
 from seedbed.startup.quick_exit import quick_exit
 from seedbed.task import train
 
@@ -33,8 +35,10 @@ def main(cfg: DictConfig) -> float | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         if isinstance(error, ConfigError):
-            raise Refusal(str(error)) from None
-        log.exception("failed: %s", error)
+            raise Refusal(str(error)) from error
+        log.error("failed: %s\n%s", error, shown(error).rstrip())
+        if is_debugged():
+            raise
         sys.exit(1)
 
 

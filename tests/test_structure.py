@@ -22,6 +22,7 @@ FOUNDATION = [
     "history",
     "metrics",
     "moved",
+    "own_code",
     "presets",
     "statistics",
     "tables",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -15,6 +17,8 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from seedbed.errors import Interrupted, Refusal
+from seedbed.own_code import full_traceback
+from seedbed.startup.driven import is_debugged
 from seedbed.sweeps.choices import register_choices
 from seedbed.sweeps.hydra_versions import VERSION_BASE
 
@@ -31,10 +35,14 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
         @wraps(function)
         def run() -> None:
             register_choices()
+            if is_debugged():
+                os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets an error through
             signal.signal(signal.SIGTERM, _terminate)
             try:
                 main()
             except (Refusal, Interrupted) as end:
+                if full_traceback():
+                    traceback.print_exception(end)
                 print(end, file=sys.stderr)
                 sys.exit(end.code)
             except KeyboardInterrupt:

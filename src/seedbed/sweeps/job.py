@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import traceback
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from hydra.types import HydraContext, TaskFunction
 
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
+from seedbed.own_code import own_error, shown
 from seedbed.sweeps.compose import hydra_config
 from seedbed.sweeps.hydra_versions import set_version_base
 from seedbed.sweeps.states import finished, in_flight
 
 log = logging.getLogger("seedbed")
+_shown: set[str] = set()  # tracebacks
 
 
 @dataclass
@@ -74,13 +76,20 @@ def run(task: TaskFunction, job: Job, context: HydraContext | None = None) -> Jo
 
 
 def fail(folder: Path, error: BaseException, tries_left: int = 0) -> None:
-    """Say in one line that a job failed, and keep the error in its train.log and metrics.json."""
+    """Say in one line that a job failed, and keep the error in its train.log and metrics.json.
+
+    The traceback of a mistake in the user's own code is shown, too, once for all jobs of this process that end with it.
+    """
     message = one_line(error)
     log.error("job %s failed: %s%s", folder.name, message, f" (tries left: {tries_left})" if tries_left else "")
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(error, ConfigError):
+        text = shown(error)
         with open(folder / "train.log", "a", encoding="utf-8") as file:
-            traceback.print_exception(error, file=file)
+            file.write(text)
+        if own_error(error) and text not in _shown:
+            _shown.add(text)
+            print(text, end="", file=sys.stderr, flush=True)
     if not tries_left and not (folder / "metrics.json").exists():  # the task may have written its own
         write_whole(folder / "metrics.json", json.dumps({"status": "failed", "error": message}) + "\n")
 

@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Any
 
 from seedbed.errors import ConfigError
+from seedbed.own_code import OtherProcess, own_error, shown
 from seedbed.startup.quick_exit import exit_without_destruction
 
 Config = Mapping[str, Any]
@@ -22,8 +23,9 @@ Config = Mapping[str, Any]
 def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
     """Call train(config, *rest) in one process per device and return the result of rank 0.
 
-    A single device is used from this process. A ConfigError of one process is raised here; any other failure becomes a
-    RuntimeError. When one process fails or this one dies, the others end.
+    A single device is used from this process. A ConfigError of one process is raised here, a mistake in the user's own
+    code as OtherProcess; any other failure becomes a RuntimeError. When one process fails or this one dies, the others
+    end.
     """
     count = _devices(config)
     if count == 1:
@@ -41,7 +43,7 @@ def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
         spawn(_rank, (place, answers, train, _for_strategy(config, "ddp"), rest), nprocs=count)
     except ProcessException as error:
         if not answers.empty():
-            raise ConfigError(answers.get()) from None
+            raise answers.get() from None
         raise RuntimeError(f"rank {error.error_index}: {str(error).strip().splitlines()[-1]}") from error
     return answers.get()
 
@@ -74,8 +76,11 @@ def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], 
         torch.set_num_threads(max(1, torch.get_num_threads() // int(place["WORLD_SIZE"])))
     try:
         result = train(config, *rest)
-    except ConfigError as error:
-        answers.put(str(error))
+    except Exception as error:
+        if own := own_error(error):
+            answers.put(OtherProcess(f"rank {rank}: {type(own).__name__}: {own}", shown(error)))
+        elif isinstance(error, ConfigError):
+            answers.put(ConfigError(str(error)))
         raise
     if rank == 0:
         answers.put(result)

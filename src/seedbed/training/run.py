@@ -24,6 +24,7 @@ from seedbed.errors import ConfigError
 from seedbed.files import write_whole
 from seedbed.history import write_history
 from seedbed.metrics import TEST_ACCURACY, VAL_ACCURACY, VAL_LOSS
+from seedbed.own_code import own_error
 from seedbed.tables import figure
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
 from seedbed.training.checkpoints import Checkpoints
@@ -81,7 +82,11 @@ def fit(
     except (MisconfigurationException, ValueError) as error:
         # what Lightning refuses before the first step is a value of the Trainer's
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if module.total_steps or not frame.f_code.co_filename.startswith(str(Path(pl.__file__).parent)):
+        if (
+            own_error(error)
+            or module.total_steps
+            or not frame.f_code.co_filename.startswith(str(Path(pl.__file__).parent))
+        ):
             raise
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     seconds = time.perf_counter() - start
