@@ -234,7 +234,8 @@ class FusedSweep:
             log_file = job.folder / "train.log"
             epochs, dropped = metrics["epochs"], "stopped" in metrics
             left = f", which it left after {epochs} epochs: others were better" if dropped else ""
-            log_file.write_text(f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack{left}\n")
+            text = f"{metrics['status']}: one of {len(piece.jobs)} runs of a stack{left}\n"
+            log_file.write_text(text, encoding="utf-8")
             write_metrics(job.folder, metrics)  # last: the job is complete
             yield number, metrics
 

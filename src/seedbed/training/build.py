@@ -36,7 +36,7 @@ from seedbed.optim.groups import grouped
 from seedbed.own_code import own_error
 from seedbed.schedules import Schedule
 from seedbed.training import datamodule
-from seedbed.training.contracts import check_is, check_network, check_outputs, is_foreign, wanted
+from seedbed.training.contracts import check_batch_norm, check_is, check_network, check_outputs, is_foreign, wanted
 from seedbed.training.datamodule import DataModule
 from seedbed.training.fast_loop import FastLoop
 from seedbed.training.supervised import Supervised
@@ -171,6 +171,7 @@ class Parts:
                 net.fit(data.train_in_order())
             net = check_is("model", loss.finish(net))
         self._check_network(config, net, loss, data, num_outputs)
+        check_batch_norm(config["trainer"], net, data)
         return net, loss
 
     def _check_network(self, config: Config, net: nn.Module, loss: Loss, data: DataModule, num_outputs: int) -> None:

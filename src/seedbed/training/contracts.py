@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -16,6 +16,9 @@ from seedbed.errors import ConfigError
 from seedbed.losses import Loss
 from seedbed.schedules import Schedule
 from seedbed.training.supervised import Supervised
+
+if TYPE_CHECKING:
+    from seedbed.training.datamodule import DataModule
 
 # kind → how such a part is called, and what it gives
 CONTRACTS: dict[str, tuple[str, type]] = {
@@ -29,6 +32,7 @@ CONTRACTS: dict[str, tuple[str, type]] = {
     "logger": ("a logger is a lightning.pytorch.loggers.Logger", Logger),
     "module": ("a module is f(net, loss, optim, schedule) → Supervised", Supervised),
 }
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def is_foreign(node: Mapping[str, Any]) -> bool:
@@ -87,6 +91,53 @@ def check_network(net: nn.Module, loss: Loss, x: Tensor, y: Tensor, num_outputs:
                 raise ConfigError(
                     f"loss: predict(output) must give a class for each row, {[*y.shape]}; it gives {_shown(predicted)}"
                 )
+
+
+def check_run(
+    config: Mapping[str, Any], callbacks: Sequence[pl.Callback], module: Supervised, data: DataModule, world: int
+) -> None:
+    """Raise ConfigError for parts that do not go together in this run."""
+    if world > 1 and not any(True for _ in module.parameters()):
+        raise ConfigError(f"trainer.devices={world}: the model has nothing to train by gradient: trainer.devices=1")
+    known = {"train/loss", "lr", "val/loss"} | ({"val/accuracy"} if data.num_classes else set())
+    ours = not is_foreign(config["module"]) and type(module) is Supervised
+    for name, node in config["callbacks"].items() if ours else ():
+        monitor, strict = node.get("monitor"), node.get("strict", True)
+        if isinstance(monitor, str) and strict and monitor not in known and not any(map(_is_own, callbacks)):
+            raise ConfigError(
+                f"callbacks.{name}.monitor={monitor}: this run has no such metric; it has {', '.join(sorted(known))}"
+            )
+
+
+def _is_own(callback: pl.Callback) -> bool:
+    """Return whether a callback may log metrics of its own."""
+    return not type(callback).__module__.startswith(("seedbed.", "lightning."))
+
+
+def check_batch_norm(trainer: Mapping[str, Any], net: nn.Module, data: DataModule) -> None:
+    """Raise ConfigError if a batch norm would get a batch of a single value for each channel.
+
+    trainer: the Trainer's options.
+    """
+    if not any(isinstance(layer, BATCH_NORMS) for layer in net.modules()):
+        return
+    world = trainer["devices"] if isinstance(trainer["devices"], int) else 1
+    size, rest = data.batch_size, len(data.splits.train[1]) % (data.batch_size * world)
+    is_cut = trainer.get("limit_train_batches") or trainer.get("overfit_batches") or trainer.get("fast_dev_run")
+    # of a last batch, some ranks have a sample less than others, and none is not a batch
+    last = [] if is_cut or data.drop_last or not rest else [rest // world, -(-rest // world)]
+    if 1 not in (size, *last):
+        return
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            deepcopy(net).train()(data.sample[:1])
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            f"data.batch_size={size}: a batch would have one sample, of which batch norm knows no variance; choose "
+            "another size or data.drop_last=true"
+        ) from error
 
 
 def _shown(value: Any) -> str:

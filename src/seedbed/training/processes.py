@@ -7,6 +7,7 @@ builds its parts from the config, as a run on one device does, and Lightning see
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from multiprocessing import parent_process
@@ -37,6 +38,7 @@ def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
     from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessException, spawn
 
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # that it ends the other processes
     answers = get_context("spawn").SimpleQueue()
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port()), "WORLD_SIZE": str(count)}
     try:

@@ -28,11 +28,13 @@ from seedbed.own_code import own_error
 from seedbed.tables import figure
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
 from seedbed.training.checkpoints import Checkpoints
+from seedbed.training.contracts import check_run
 from seedbed.training.datamodule import DataModule
 from seedbed.training.hparams import final
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
 from seedbed.training.progress import RunProgress
+from seedbed.training.resumable import ConfigWins, check_checkpoint
 from seedbed.training.supervised import Supervised
 from seedbed.training.threads import run_threads
 
@@ -54,8 +56,12 @@ def train_parts(
         module = Parts().module(config, data)
         choose_threads(module.parameters())
         stop = StopOnSignal(folder)
-        callbacks = [stop, Checkpoints(folder / "checkpoints"), RunProgress(table=table), *build_callbacks(config)]
+        chosen, table_bar = build_callbacks(config), RunProgress(table=table)
+        callbacks = [stop, Checkpoints(folder / "checkpoints"), table_bar, ConfigWins(chosen), *chosen]
         trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
+        if config["ckpt_path"]:
+            check_checkpoint(config["ckpt_path"], trainer, module, folder)
+        check_run(config, chosen, module, data, trainer.world_size)
         metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
         if trainer.is_global_zero:
             write_history(folder, module.history)
@@ -79,7 +85,11 @@ def fit(
     start = time.perf_counter()
     try:
         trainer.fit(module, data, ckpt_path=ckpt_path)
-    except (MisconfigurationException, ValueError) as error:
+    except Exception as error:
+        if ckpt_path and not module.total_steps and not isinstance(error, ConfigError) and not own_error(error):
+            raise ConfigError(f"ckpt_path={ckpt_path}: is damaged: {' '.join(str(error).split())}") from error
+        if not isinstance(error, MisconfigurationException | ValueError):
+            raise
         # what Lightning refuses before the first step is a value of the Trainer's
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if (
