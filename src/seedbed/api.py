@@ -18,6 +18,7 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 
 from seedbed.errors import ConfigError, Refusal
@@ -167,7 +168,10 @@ def _table(jobs: Sequence[Job]) -> pandas.DataFrame:
 
 @contextmanager
 def _hydra() -> Iterator[Any]:
-    """Give Hydra with our conf/, and take its logging away in the end. A Refusal becomes a ConfigError."""
+    """Give Hydra with our conf/, and take its logging away in the end.
+
+    A Refusal, and Hydra's own of a choice or key that is not there, become a ConfigError with their words.
+    """
     if not CONF.is_dir():
         raise ConfigError(f"there is no {CONF}: install Seedbed in place, with pip install -e and its checkout's path")
     root = logging.getLogger()
@@ -177,6 +181,8 @@ def _hydra() -> Iterator[Any]:
             yield hydra
     except Refusal as refusal:
         raise ConfigError(str(refusal)) from None
+    except (MissingConfigException, ConfigCompositionException, OverrideParseException) as error:
+        raise ConfigError("\n".join(map(str, filter(None, (error, error.__cause__))))) from error
     finally:
         for handler in root.handlers:
             if handler not in handlers:

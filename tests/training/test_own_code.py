@@ -122,29 +122,29 @@ SHORT = ["trainer.max_epochs=1", "+trainer.limit_train_batches=2", "trainer.acce
 def own(tmp_path_factory):
     """A folder of the user's on the path, with own.py."""
     folder = tmp_path_factory.mktemp("own")
-    (folder / "own_parts.py").write_text(OWN)
-    (folder / "own_import.py").write_text("import nowhere_at_all  # mistake\n")
-    (folder / "own_syntax.py").write_text("def f(:  # mistake\n")
+    (folder / "usersown.py").write_text(OWN)
+    (folder / "ownimport.py").write_text("import nowhere_at_all  # mistake\n")
+    (folder / "ownsyntax.py").write_text("def f(:  # mistake\n")
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))
 
 
 MISTAKES = {
-    "model._target_=own_parts.Unconvertible": "ValueError: invalid literal for int()",
-    "model._target_=own_parts.Mismatched": "RuntimeError: ",
-    "model._target_=own_parts.Unfinished": "TypeError: ",
-    "model._target_=own_import.f": "ModuleNotFoundError: ",
-    "model._target_=own_syntax.f": "SyntaxError: ",
-    "loss._target_=own_parts.LateLoss": "KeyError: 256",
-    "loss._target_=own_parts.Divides": "ZeroDivisionError: ",
-    "init._target_=own_parts.init": "ValueError: an init",
-    "data.source._target_=own_parts.source": "FileNotFoundError: ",
-    "schedule._target_=own_parts.schedule": "ZeroDivisionError: ",
-    "+callbacks.own._target_=own_parts.Callback": "ValueError: a callback",
-    "+callbacks.own._target_=own_parts.LastCallback": "NameError: ",
-    "+callbacks.own._target_=own_import.f": "ModuleNotFoundError: ",
-    "optim._target_=own_parts.Optimizer": "ValueError: a step",
+    "model._target_=usersown.Unconvertible": "ValueError: invalid literal for int()",
+    "model._target_=usersown.Mismatched": "RuntimeError: ",
+    "model._target_=usersown.Unfinished": "TypeError: ",
+    "model._target_=ownimport.f": "ModuleNotFoundError: ",
+    "model._target_=ownsyntax.f": "SyntaxError: ",
+    "loss._target_=usersown.LateLoss": "KeyError: 256",
+    "loss._target_=usersown.Divides": "ZeroDivisionError: ",
+    "init._target_=usersown.init": "ValueError: an init",
+    "data.source._target_=usersown.source": "FileNotFoundError: ",
+    "schedule._target_=usersown.schedule": "ZeroDivisionError: ",
+    "+callbacks.own._target_=usersown.Callback": "ValueError: a callback",
+    "+callbacks.own._target_=usersown.LastCallback": "NameError: ",
+    "+callbacks.own._target_=ownimport.f": "ModuleNotFoundError: ",
+    "optim._target_=usersown.Optimizer": "ValueError: a step",
 }
 
 
@@ -163,21 +163,21 @@ def test_mistake_shows_the_users_lines_and_no_others(fit, own, monkeypatch, over
 
 OUTPUT = "model: the loss and the data want an output [B, 1]: for 2 inputs a tensor [2, 1], it is a tensor "
 CONTRACTS = {
-    "model._target_=own_parts.TenOutputs": OUTPUT + "[2, 10]",
-    "model._target_=own_parts.Flat": OUTPUT + "[2] of torch.float32",
-    "model._target_=own_parts.WithoutArguments": "model: WithoutArguments.__init__() takes 1 positional argument but 3",
-    "model._target_=own_parts.nothing": "model: a model is f(in_shape, num_outputs, …) → nn.Module; this one gives",
-    "model._target_=own_parts.Nowhere": "model: Error locating target 'own_parts.Nowhere': No module named",
-    "loss._target_=own_parts.PlainLoss": "loss: PlainLoss has no num_outputs(…); a loss is a seedbed.losses.Loss",
-    "loss._target_=own_parts.Losses": "loss: must be a scalar tensor, the mean over the batch; it is a tensor [2]",
-    "loss._target_=own_parts.nothing": "loss: a loss is a seedbed.losses.Loss",
-    "init._target_=own_parts.new_net": "init: an init is f(net, x, …) → None, which changes the weights in place; this",
-    "init._target_=own_parts.source": "init: source() takes 0 positional arguments but 2 were given; an init is f(net,",
-    "data.source._target_=own_parts.nothing": "data.source is f(…) → seedbed.data.splits.Splits; this one gives None",
-    "schedule._target_=own_parts.nothing": "schedule: a schedule is f(…) → seedbed.schedules.Schedule; this one gives",
-    "optim._target_=own_parts.nothing": "optim: an optimiser is f(params, lr, …) → torch.optim.Optimizer; this one",
-    "+callbacks.own._target_=own_parts.nothing": "callbacks: a callback is a lightning.pytorch.Callback; this one",
-    "+logger.own._target_=own_parts.nothing": "logger: a logger is a lightning.pytorch.loggers.Logger; this one gives",
+    "model._target_=usersown.TenOutputs": OUTPUT + "[2, 10]",
+    "model._target_=usersown.Flat": OUTPUT + "[2] of torch.float32",
+    "model._target_=usersown.WithoutArguments": "model: WithoutArguments.__init__() takes 1 positional argument but",
+    "model._target_=usersown.nothing": "model: a model is f(in_shape, num_outputs, …) → nn.Module; this one gives",
+    "model._target_=usersown.Nowhere": "model: Error locating target 'usersown.Nowhere': No module named",
+    "loss._target_=usersown.PlainLoss": "loss: PlainLoss has no num_outputs(…); a loss is a seedbed.losses.Loss",
+    "loss._target_=usersown.Losses": "loss: must be a scalar tensor, the mean over the batch; it is a tensor [2]",
+    "loss._target_=usersown.nothing": "loss: a loss is a seedbed.losses.Loss",
+    "init._target_=usersown.new_net": "init: an init is f(net, x, …) → None, which changes the weights in place",
+    "init._target_=usersown.source": "init: source() takes 0 positional arguments but 2 were given; an init is f(",
+    "data.source._target_=usersown.nothing": "data.source is f(…) → seedbed.data.splits.Splits; this one gives",
+    "schedule._target_=usersown.nothing": "schedule: a schedule is f(…) → seedbed.schedules.Schedule; this one gives",
+    "optim._target_=usersown.nothing": "optim: an optimiser is f(params, lr, …) → torch.optim.Optimizer; this one",
+    "+callbacks.own._target_=usersown.nothing": "callbacks: a callback is a lightning.pytorch.Callback; this one",
+    "+logger.own._target_=usersown.nothing": "logger: a logger is a lightning.pytorch.loggers.Logger; this one gives",
 }
 
 
@@ -189,7 +189,7 @@ def test_part_of_another_form_is_refused_in_one_line(fit, own, override, message
 
 
 def test_own_part_that_keeps_the_contract_trains_as_if_it_had_not_been_tried(fit, own, monkeypatch):
-    words = ["model=linear", "model._target_=own_parts.Net", *SHORT]
+    words = ["model=linear", "model._target_=usersown.Net", *SHORT]
     tried = fit(*words)
     monkeypatch.setattr("seedbed.training.build.check_network", lambda *args: None)
     assert tried.metrics["val/loss"] == fit(*words).metrics["val/loss"]
@@ -208,7 +208,7 @@ def test_error_of_seedbeds_own_is_none_of_the_users():
 
 @pytest.mark.parametrize("launcher", ["basic", "fused"])
 def test_sweep_shows_a_mistake_once_and_keeps_it_in_each_log(sweep, own, capfd, launcher):
-    folder = sweep(launcher, "model=linear", "model._target_=own_parts.Mismatched", "seed=0,1", *SHORT[:2], code=1)
+    folder = sweep(launcher, "model=linear", "model._target_=usersown.Mismatched", "seed=0,1", *SHORT[:2], code=1)
     assert capfd.readouterr().err.count("self.layer(x)  # mistake") <= 1
     for job in "01":
         assert (folder / job / "train.log").read_text(encoding="utf-8").count("self.layer(x)  # mistake") == 1
@@ -222,20 +222,20 @@ def command(own: Path, *words: str, prefix: tuple[str, ...] = (), **env: str) ->
 
 
 def test_command_ends_with_the_users_line_in_the_terminal_and_the_log(own):
-    done = command(own, "model._target_=own_parts.Unconvertible")
+    done = command(own, "model._target_=usersown.Unconvertible")
     assert done.returncode == 1
     lines = [line for line in done.stdout.splitlines() if set(line) - set(" ^~")]  # without the marks below a line
-    assert "own_parts.py" in lines[-3] and "# mistake" in lines[-2] and lines[-1].startswith("ValueError: ")
+    assert "usersown.py" in lines[-3] and "# mistake" in lines[-2] and lines[-1].startswith("ValueError: ")
     log = (own / "run/train.log").read_text(encoding="utf-8")
     assert log.endswith(done.stdout.partition("Traceback")[2]) and "site-packages" not in done.stdout + log
 
 
 @pytest.mark.slow
 def test_debugger_profiler_and_full_errors_see_everything(own):
-    full = command(own, "model._target_=own_parts.Unconvertible", HYDRA_FULL_ERROR="1")
+    full = command(own, "model._target_=usersown.Unconvertible", HYDRA_FULL_ERROR="1")
     assert full.returncode == 1 and "hydra/_internal" in full.stdout and "# mistake" in full.stdout
-    words = ["model._target_=own_parts.Unconvertible"]
+    words = ["model._target_=usersown.Unconvertible"]
     debugged = command(own, *words, prefix=("-m", "pdb", "-c", "continue", "-c", "p self.__class__", "-c", "quit"))
-    assert "post mortem" in debugged.stdout and "<class 'own_parts.Unconvertible'>" in debugged.stdout
-    profiled = command(own, "model._target_=own_parts.Net", prefix=("-m", "cProfile"))
+    assert "post mortem" in debugged.stdout and "<class 'usersown.Unconvertible'>" in debugged.stdout
+    profiled = command(own, "model._target_=usersown.Net", prefix=("-m", "cProfile"))
     assert profiled.returncode == 0 and "function calls" in profiled.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -35,6 +36,7 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
         @wraps(function)
         def run() -> None:
             register_choices()
+            _print_in_any_locale()
             if is_debugged():
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets an error through
             signal.signal(signal.SIGTERM, _terminate)
@@ -51,6 +53,14 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
         return run
 
     return decorate
+
+
+def _print_in_any_locale() -> None:
+    """Print a question mark for what the terminal's encoding has not, here and in worker processes."""
+    os.environ.setdefault("PYTHONIOENCODING", ":replace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

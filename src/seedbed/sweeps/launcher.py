@@ -61,12 +61,14 @@ class SweepLauncher:
         # the sweeper varies them, although the jobs of a batch may be equal in one: a search may have batches of one
         self.searched = {*(config.hydra.sweeper.get("params") or {}), *_sweeping(words)}
         self.folder = Path(config.hydra.sweep.dir)
-        self.manifest = Manifest(self.folder)
         self.composer = BulkComposer(hydra_context.config_loader)
         try:
+            self.manifest = Manifest(self.folder)
             self.manifest.begin(command(config), self.extend)
         except Refused as refused:
             raise Refusal(str(refused)) from None
+        except OSError as error:
+            raise Refusal(f"hydra.sweep.dir={self.folder}: cannot be written: {error.strerror}") from error
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Return the results of a batch of jobs in its order.
@@ -208,6 +210,9 @@ class SweepLauncher:
                 self._discard()
                 first = of_folder[folder]
                 raise Refusal(f"hydra.sweep.subdir: jobs {first} and {n} would share the folder {self.folder / folder}")
+            if (self.folder / folder).is_file():
+                self._discard()
+                raise Refusal(f"{self.folder / folder}: the folder of job {n} cannot be made: a file has its name")
             if any(len(part.encode()) > 255 for part in Path(folder).parts):
                 self._discard()
                 raise Refusal(f"hydra.sweep.subdir: the folder of job {n} has a name of over 255 bytes: {folder[:60]}…")
