@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 
+from seedbed.config_values import quoted
 from seedbed.errors import ConfigError, Refusal
 from seedbed.startup.command import hydra_with
 from seedbed.sweeps.manifest import NAME as MANIFEST
@@ -107,9 +108,8 @@ def sweep(*overrides: str) -> Sweep:
     with _hydra() as hydra:
         words = ["hydra.mode=MULTIRUN", *overrides]
         folder = hydra.compose_config("config", words, RunMode.MULTIRUN).hydra.sweep.dir
-        quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
         try:
-            hydra.multirun("config", task, [*words, f"hydra.sweep.dir='{quoted}'"])
+            hydra.multirun("config", task, [*words, f"hydra.sweep.dir={quoted(folder)}"])
         except SystemExit as end:
             if isinstance(end, Refusal) or end.code != 1:  # 1: a job failed
                 raise

@@ -2,14 +2,18 @@
 
 import ast
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import seedbed
-from seedbed.errors import ConfigError
+from seedbed.config_values import typed
+from seedbed.errors import ConfigError, Refusal
+from seedbed.startup.paths import check_paths
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["model=linear", "trainer.max_epochs=1", "+trainer.limit_train_batches=2", "trainer.accelerator=cpu"]
@@ -82,3 +86,20 @@ def _opens_text(call: ast.Call) -> bool:
 def _has_encoding(call: ast.Call) -> bool:
     positional = isinstance(call.func, ast.Attribute) and call.func.attr == "read_text" and bool(call.args)
     return positional or any(keyword.arg == "encoding" for keyword in call.keywords)
+
+
+@pytest.mark.parametrize("name", ["it's", "[1]", 'a "b"', "{x}", "a{", "'", "a[b]", "back\\\\", "a, b"])
+def test_path_with_signs_of_hydras_grammar_is_refused_with_what_to_type(name):
+    parse = OverridesParser.create().parse_override
+    for key in ("resume", "hydra.sweep.dir"):
+        (word,) = shlex.split(typed(key, name))
+        assert parse(word).value() == name
+        check_paths([word, "model=linear"])
+    if name not in ("a, b", "back\\\\"):  # two values of a sweep; a sign that stands for itself
+        with pytest.raises(Refusal, match="has characters that mean something else to Hydra") as refused:
+            check_paths([f"resume={name}"])
+        assert str(refused.value).endswith(typed("resume", name)) and refused.value.code == 2
+
+
+def test_paths_that_hydra_reads_as_they_are_pass():
+    check_paths(["resume=latest", "hydra.run.dir=outputs/a-b.c", "ckpt_path=a.ckpt,b.ckpt", "data.root='a b'", "x={"])

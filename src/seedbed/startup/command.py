@@ -20,6 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from seedbed.errors import Interrupted, Refusal
 from seedbed.own_code import full_traceback
 from seedbed.startup.driven import is_debugged
+from seedbed.startup.paths import check_paths
 from seedbed.sweeps.choices import register_choices
 from seedbed.sweeps.hydra_versions import VERSION_BASE
 
@@ -41,6 +42,7 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets an error through
             signal.signal(signal.SIGTERM, _terminate)
             try:
+                check_paths(sys.argv[1:])
                 main()
             except (Refusal, Interrupted) as end:
                 if full_traceback():

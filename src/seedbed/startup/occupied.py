@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from seedbed.config_values import typed
 from seedbed.errors import Refusal
 from seedbed.sweeps.states import finished
 
@@ -42,7 +43,7 @@ def check_free(folder: Path, config: Mapping[str, Any]) -> None:
     if finished(folder) is not None:
         raise Refusal(
             f"hydra.run.dir={folder}: holds a finished run; choose another folder, or go on from it with "
-            f"ckpt_path={folder}/checkpoints/last.ckpt"
+            f"{typed('ckpt_path', folder / 'checkpoints/last.ckpt')}"
         )
     if _config_of(folder) != {**config}:
         raise Refusal(f"hydra.run.dir={folder}: holds a run with another config; choose another folder")

@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log
 from hydra.types import TaskFunction
 from hydra.utils import instantiate
 
+from seedbed.config_values import typed
 from seedbed.sweeps.columns import NAME as COLUMNS
 from seedbed.sweeps.compose import ComposedJob, write_hydra_folder
 from seedbed.sweeps.job import Job, one_line, run
@@ -151,7 +152,7 @@ class Batch:
         with open(self.sweep / "launcher.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
         log.error("the workers failed (launcher.log has more): %s", one_line(error))
-        log.error("go on with the same command and resume=%s", self.launcher.folder)
+        log.error("go on with the same command and %s", typed("resume", self.launcher.folder))
         raise SystemExit(1)
 
     # --- stacks

@@ -25,7 +25,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedbed.config_values import SWEEP_KEYS
+from seedbed.config_values import SWEEP_KEYS, typed
 from seedbed.errors import Interrupted, Refusal
 from seedbed.presets import left_out
 from seedbed.sweeps.batch import Batch
@@ -98,7 +98,7 @@ class SweepLauncher:
                 results |= batch.run()
             except (KeyboardInterrupt, Interrupted) as end:
                 number = getattr(end, "number", signal.SIGINT)
-                again = f"go on with the same command and resume={self.folder}"
+                again = f"go on with the same command and {typed('resume', self.folder)}"
                 raise Interrupted(number, f"stopped by {signal.Signals(number).name}; {again}") from None
             self.stopped = batch.stopped
         for number in lines.keys() - results.keys():
