@@ -74,7 +74,12 @@ class Preflight(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if sys.exc_info()[0] is not None:  # Hydra 1.4 calls this for a sweep that was interrupted, too
             return
-        if finish(Path(config.hydra.sweep.dir), config.optimized_metric):
+        try:
+            has_failed = finish(Path(config.hydra.sweep.dir), config.optimized_metric)
+        except OSError as error:
+            log.error("no summary: %s: %s", error.filename or config.hydra.sweep.dir, error.strerror)
+            has_failed = True
+        if has_failed:
             sys.exit(1)
 
 

@@ -7,6 +7,7 @@ import shutil
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -185,7 +186,7 @@ class Batch:
     def _say_stack_failed(self, error: BaseException) -> None:
         """One of its jobs is at fault; run alone, it will fail alone."""
         log.error("a stack failed (stacks.log has more), its jobs run one by one: %s", one_line(error))
-        with open(self.sweep / "stacks.log", "a", encoding="utf-8") as file:
+        with suppress(OSError), open(self.sweep / "stacks.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
 
 

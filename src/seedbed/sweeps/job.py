@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,16 +83,17 @@ def fail(folder: Path, error: BaseException, tries_left: int = 0) -> None:
     """
     message = one_line(error)
     log.error("job %s failed: %s%s", folder.name, message, f" (tries left: {tries_left})" if tries_left else "")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not isinstance(error, ConfigError):
-        text = shown(error)
-        with open(folder / "train.log", "a", encoding="utf-8") as file:
-            file.write(text)
-        if own_error(error) and text not in _shown:
-            _shown.add(text)
-            print(text, end="", file=sys.stderr, flush=True)
-    if not tries_left and not (folder / "metrics.json").exists():  # the task may have written its own
-        write_whole(folder / "metrics.json", json.dumps({"status": "failed", "error": message}) + "\n")
+    text = "" if isinstance(error, ConfigError) else shown(error)
+    if own_error(error) and text and text not in _shown:
+        _shown.add(text)
+        print(text, end="", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a disk that is full
+        folder.mkdir(parents=True, exist_ok=True)
+        if text:
+            with open(folder / "train.log", "a", encoding="utf-8") as file:
+                file.write(text)
+        if not tries_left and not (folder / "metrics.json").exists():  # the task may have written its own
+            write_whole(folder / "metrics.json", json.dumps({"status": "failed", "error": message}) + "\n")
 
 
 def one_line(error: BaseException) -> str:

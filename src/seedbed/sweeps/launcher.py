@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seedbed.config_values import SWEEP_KEYS, typed
-from seedbed.errors import Interrupted, Refusal
+from seedbed.errors import Interrupted, Refusal, unwritten
 from seedbed.presets import left_out
 from seedbed.sweeps.batch import Batch
 from seedbed.sweeps.columns import columns, write_columns
@@ -100,6 +100,12 @@ class SweepLauncher:
                 number = getattr(end, "number", signal.SIGINT)
                 again = f"go on with the same command and {typed('resume', self.folder)}"
                 raise Interrupted(number, f"stopped by {signal.Signals(number).name}; {again}") from None
+            except OSError as error:
+                if (reason := unwritten(error)) is None:
+                    raise
+                again = f"make room, then go on with the same command and {typed('resume', self.folder)}"
+                log.error("stopped: %s: %s; %s", reason.filename or self.folder, reason.strerror, again)
+                raise SystemExit(1) from error
             self.stopped = batch.stopped
         for number in lines.keys() - results.keys():
             results[number] = self._result(lines[number], finished(self.folder / lines[number]["folder"]))

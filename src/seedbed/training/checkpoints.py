@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from seedbed.errors import unwritten
+from seedbed.files import replacing
 from seedbed.training.interruption import was_interrupted
 
 
@@ -166,6 +167,11 @@ def dump(trainer) -> dict:
 
 def save(checkpoint: dict, path: Path) -> None:
     """Write a checkpoint whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(checkpoint, temporary)
-    os.replace(temporary, path)
+    try:
+        # through Python's file, whose errors say why
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+    except (OSError, RuntimeError) as error:
+        if reason := unwritten(error):
+            raise OSError(reason.errno, reason.strerror, str(path)) from error
+        raise
