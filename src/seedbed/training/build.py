@@ -87,6 +87,7 @@ def _mistakes_of_the_user(place: str):
         if wrapped and (cause is None or str(error).startswith("Error locating")):
             cause = _not_found(error)
         elif _is_of_the_call(cause):
+            place = place or "data"
             cause = f"{cause}{wanted(place, cause)}"
         elif not isinstance(cause, MISTAKES) and not _is_refusal(cause):
             raise
@@ -112,7 +113,9 @@ def _not_found(error: BaseException) -> str:
 def _is_of_the_call(error: BaseException) -> bool:
     """Return whether a part was called with arguments that it does not take: no line of the part itself has run."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return isinstance(error, TypeError) and frame.f_code.co_filename.startswith(CALLERS)
+    # a module without an __init__ of its own lets torch refuse them
+    called = frame.f_code is nn.Module.__init__.__code__ or frame.f_code.co_filename.startswith(CALLERS)
+    return isinstance(error, TypeError) and called
 
 
 def _is_refusal(error: BaseException) -> bool:
