@@ -8,15 +8,18 @@ tensorboard --logdir outputs
 
 import logging
 import sys
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from seedbed.errors import ConfigError, Refusal
+from seedbed.errors import ConfigError, Refusal, unwritten
+from seedbed.own_code import full_traceback, own_error, shown
 from seedbed.startup.command import command
+from seedbed.startup.driven import is_debugged
 from seedbed.startup.quick_exit import quick_exit
-from seedbed.task import train
+from seedbed.task import train, without_room
 
 log = logging.getLogger("seedbed")
 
@@ -33,8 +36,13 @@ def main(cfg: DictConfig) -> float | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
         if isinstance(error, ConfigError):
-            raise Refusal(str(error)) from None
-        log.exception("failed: %s", error)
+            raise Refusal(str(error)) from error
+        if (reason := unwritten(error)) and not own_error(error) and not full_traceback():
+            log.error("failed: %s", without_room(reason, Path(HydraConfig.get().runtime.output_dir)))
+            sys.exit(1)
+        log.error("failed: %s\n%s", error, shown(error).rstrip())
+        if is_debugged():
+            raise
         sys.exit(1)
 
 

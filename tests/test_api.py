@@ -52,6 +52,14 @@ def test_sweep_gives_a_table_with_a_row_a_job(tmp_path):
 def test_mistakes_are_errors_with_one_line(tmp_path):
     with pytest.raises(ConfigError, match=r"^optim\.lr=-1: must be a number > 0$"):
         seedbed.train("optim.lr=-1")
+    for words, said in (
+        (["model=mpl"], "Could not find 'model/mpl'"),
+        (["optim.lrr=1"], "lrr"),
+        (["optim.lr=[1"], "no viable alternative"),
+    ):
+        for call in (seedbed.train, seedbed.sweep):
+            with pytest.raises(ConfigError, match=said):
+                call(*words)
     with pytest.raises(ConfigError, match="retries=-1: must be an integer ≥ 0"):
         seedbed.sweep("retries=-1", *WORDS)
     with pytest.raises(ConfigError, match="not the folder of a finished run"):

@@ -177,6 +177,8 @@ def test_what_is_there_may_be_driven_and_a_momentum_below_1(composed, line):
         ("optim._target_=torch.optim.SDG", "optim: Error locating target 'torch.optim.SDG'"),
         ("+optim.lrr=1", "optim: SGD.__init__() got an unexpected keyword argument 'lrr'"),
         ("optim=momentum optim.nesterov=true optim.momentum=0", "optim: Nesterov momentum requires a momentum"),
+        ("+loss.foo=1", "loss: MnistLoss.__init__() got an unexpected keyword argument 'foo'"),
+        ("+data.foo=1", "data: mnist_sample() got an unexpected keyword argument 'foo'"),
         ("+model.hiden=[1]", "model: mlp() got an unexpected keyword argument 'hiden'"),
         ("+trainer.max_epoch=1", "trainer: Trainer.__init__() got an unexpected keyword argument 'max_epoch'"),
     ],

@@ -24,6 +24,7 @@ FOUNDATION = [
     "machine",
     "metrics",
     "moved",
+    "own_code",
     "owner",
     "presets",
     "statistics",

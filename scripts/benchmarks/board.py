@@ -34,4 +34,4 @@ def sweep(recipe: str, launcher: str, seeds: int) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         words = f"experiment={recipe}", f"hydra/launcher={launcher}", f"seed=range(0,{seeds})"
         command_seconds("train.py", "-m", *words, f"hydra.sweep.dir={folder}")
-        return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*/metrics.json"))]
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*/metrics.json"))]

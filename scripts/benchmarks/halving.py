@@ -22,6 +22,6 @@ def sweep(*overrides: str) -> tuple[float, float]:
     """Return the seconds of training and the best accuracy of the jobs that were trained to the end."""
     with tempfile.TemporaryDirectory() as folder:
         command_seconds("train.py", "-m", "experiment=halving_lr", f"hydra.sweep.dir={folder}", *overrides)
-        jobs = [json.loads(path.read_text()) for path in Path(folder).glob("*/metrics.json")]
+        jobs = [json.loads(path.read_text(encoding="utf-8")) for path in Path(folder).glob("*/metrics.json")]
     finished = [job["val/accuracy"] or 0.0 for job in jobs if "stopped" not in job]
     return sum(job["fit_seconds"] for job in jobs), max(finished)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def processor() -> str:
     """Return the processor's name, its number of cores and the speed of its best large product."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
@@ -100,7 +100,7 @@ def train_metric(name: str, *arguments: str) -> float:
     """Return a value of the metrics.json that `python train.py …` leaves."""
     with tempfile.TemporaryDirectory() as folder:
         command_seconds("train.py", *arguments, f"hydra.run.dir={folder}/run")
-        return json.loads(Path(folder, "run/metrics.json").read_text())[name]
+        return json.loads(Path(folder, "run/metrics.json").read_text(encoding="utf-8"))[name]
 
 
 def composed(*overrides: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def ours(name: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "train.py", f"experiment={name}", f"hydra.run.dir={folder}/run"]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        metrics = json.loads(Path(folder, "run/metrics.json").read_text())
+        metrics = json.loads(Path(folder, "run/metrics.json").read_text(encoding="utf-8"))
     return metrics["fit_seconds"], metrics["val/accuracy"]
 
 

@@ -34,8 +34,10 @@ def _is_number(v: Any) -> bool:
     return isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
 
 
-def integer(least: int) -> Rule:
-    return Rule(lambda v: _is_int(v) and v >= least, f"an integer ≥ {least}")
+def integer(least: int, most: float = math.inf) -> Rule:
+    """Allow integers, least ≤ v ≤ most."""
+    bound = f" and ≤ {most}" if most < math.inf else ""
+    return Rule(lambda v: _is_int(v) and least <= v <= most, f"an integer ≥ {least}{bound}")
 
 
 def number(least: float = -math.inf, most: float = math.inf) -> Rule:
@@ -70,6 +72,7 @@ def existing_file() -> Rule:
     return Rule(lambda v: isinstance(v, str) and Path(v).is_file(), "a file that exists")
 
 
+SEED = integer(0, 2**32 - 1)  # numpy takes no larger one
 POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a number > 0")
 NOT_ZERO = Rule(lambda v: _is_number(v) and v != 0, "a number other than 0")
 BOOL = Rule(lambda v: isinstance(v, bool), "true or false")
@@ -85,7 +88,7 @@ VALUES = Rule(
 
 # config key → rule; a test holds that every number and word of every file in conf/ has one
 RULES: dict[str, Rule] = {
-    "seed": integer(0),
+    "seed": SEED,
     "ckpt_path": optional(existing_file()),
     "ckpt.every_n_steps": optional(integer(1)),
     "ckpt.every_minutes": optional(POSITIVE),
@@ -96,14 +99,14 @@ RULES: dict[str, Rule] = {
     "retries": integer(0),
     "optimized_metric": one_of("val/accuracy", "val/loss", "train/loss", "test/accuracy", "test/loss"),
     "data.batch_size": integer(1),
-    "data.seed": integer(0),
+    "data.seed": SEED,
     "data.shuffle": BOOL,
     "data.drop_last": BOOL,
     "data.normalize": one_of("unit", "symmetric", "standard"),
     "data.root": optional(TEXT),
     "data.valid_fraction": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
     "data.on_broken": one_of("error", "skip"),
-    "data.noise_seed": integer(0),
+    "data.noise_seed": SEED,
     "data.noise": number(0),
     "data.expression": optional(TEXT),
     "data.points": Rule(
@@ -172,12 +175,12 @@ RULES: dict[str, Rule] = {
     "study.models": listed(TEXT),
     "study.losses": listed(TEXT),
     "study.overrides": listed(TEXT),
-    "study.seed": integer(0),
+    "study.seed": SEED,
     "study.image": integer(0),
     "study.images": integer(1),
     "study.outputs": integer(1),
     "study.start": NOT_ZERO,
-    "study.noise_seed": integer(0),
+    "study.noise_seed": SEED,
     "study.lr": POSITIVE,
     "study.count": integer(1),
     "study.shown": integer(1),

@@ -18,8 +18,10 @@ from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 
+from seedbed.config_values import quoted
 from seedbed.errors import ConfigError, Refusal
 from seedbed.startup.command import hydra_with
 from seedbed.sweeps.manifest import NAME as MANIFEST
@@ -106,9 +108,8 @@ def sweep(*overrides: str) -> Sweep:
     with _hydra() as hydra:
         words = ["hydra.mode=MULTIRUN", *overrides]
         folder = hydra.compose_config("config", words, RunMode.MULTIRUN).hydra.sweep.dir
-        quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
         try:
-            hydra.multirun("config", task, [*words, f"hydra.sweep.dir='{quoted}'"])
+            hydra.multirun("config", task, [*words, f"hydra.sweep.dir={quoted(folder)}"])
         except SystemExit as end:
             if isinstance(end, Refusal) or end.code != 1:  # 1: a job failed
                 raise
@@ -167,7 +168,10 @@ def _table(jobs: Sequence[Job]) -> pandas.DataFrame:
 
 @contextmanager
 def _hydra() -> Iterator[Any]:
-    """Give Hydra with our conf/, and take its logging away in the end. A Refusal becomes a ConfigError."""
+    """Give Hydra with our conf/, and take its logging away in the end.
+
+    A Refusal, and Hydra's own of a choice or key that is not there, become a ConfigError with their words.
+    """
     if not CONF.is_dir():
         raise ConfigError(f"there is no {CONF}: install Seedbed in place, with pip install -e and its checkout's path")
     root = logging.getLogger()
@@ -177,6 +181,8 @@ def _hydra() -> Iterator[Any]:
             yield hydra
     except Refusal as refusal:
         raise ConfigError(str(refusal)) from None
+    except (MissingConfigException, ConfigCompositionException, OverrideParseException) as error:
+        raise ConfigError("\n".join(map(str, filter(None, (error, error.__cause__))))) from error
     finally:
         for handler in root.handlers:
             if handler not in handlers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,3 +30,19 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
                 yield from leaves(item, f"{prefix}{key}.{i}.")
         elif not str(key).startswith("_"):
             yield f"{prefix}{key}", value
+
+
+def typed(key: str, value: object) -> str:
+    """Return an override as one types it in a shell, quoted for Hydra and for the shell where that is needed."""
+    text = str(value)
+    if re.fullmatch(r"[\w./+-]+", text, re.ASCII):
+        return f"{key}={text}"
+    return shlex.quote(f"{key}={quoted(text)}")
+
+
+def quoted(text: str) -> str:
+    """Return text in quotes, as Hydra's grammar reads it."""
+    escaped = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)
+    if escaped.endswith("\\"):
+        escaped += "\\" * (len(escaped) - len(escaped.rstrip("\\")))
+    return f"'{escaped}'"

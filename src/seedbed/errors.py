@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+# of a disk that is full or may not be written
+UNWRITTEN = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO")}
+
 
 class ConfigError(ValueError):
     """A mistake in a config. The message names the key, the value and what is allowed."""
@@ -32,3 +37,14 @@ class Interrupted(SystemExit):
 
     def __str__(self) -> str:
         return self.message
+
+
+def unwritten(error: BaseException | None) -> OSError | None:
+    """Return the error of a full or read-only disk among an error and what led to it; None if there is none."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, OSError) and error.errno in UNWRITTEN:
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seedbed.allowed_values import check
+from seedbed.config_values import typed
 from seedbed.errors import ConfigError
 from seedbed.owner import owned
 from seedbed.startup.cluster_variables import forget_cluster
@@ -45,7 +46,8 @@ def train(cfg: DictConfig) -> float | None:
         elif finished(folder) is None:  # a run that is complete stays so, whatever comes after
             from seedbed.training.run import write_failure
 
-            write_failure(folder, error, config["seed"])
+            with suppress(OSError):  # a disk that is full
+                write_failure(folder, error, config["seed"])
         raise
     return metrics.get(config["optimized_metric"])
 
@@ -63,6 +65,14 @@ def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | No
     write_metrics(folder, {**metrics, "seed": config["seed"]})  # the run is complete
     log.info(report(metrics, folder, here, alone=sweep is None))
     return metrics
+
+
+def without_room(error: OSError, folder: Path) -> str:
+    """Return the line about a run whose files could not be written, and how it goes on when they can."""
+    last = folder / "checkpoints" / "last.ckpt"
+    words = [typed("hydra.run.dir", folder), *([typed("ckpt_path", last)] if last.exists() else [])]
+    again = f"make room, then go on with the same command and {' '.join(words)}"
+    return f"{error.filename or folder}: {error.strerror}; {again}"
 
 
 def _absolute(config: dict, here: Path) -> dict:

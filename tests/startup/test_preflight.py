@@ -68,6 +68,13 @@ def test_key_that_nothing_reads_is_refused_with_the_one_that_was_meant(override,
     assert str(error.value).endswith(f"did you mean {meant}?" if meant else "the key x")
 
 
+def test_key_in_a_part_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"^\+extra\.deep\.lr=1: nothing reads the key extra"):
+        check_added_keys(["+extra.deep.lr=1"], {**CONFIG, "extra": {"deep": {"lr": 1}}})
+    check_added_keys(["+extra.deep.lr=1", "seed=${extra.deep.lr}"], {**CONFIG, "extra": {"deep": {"lr": 1}}})
+    check_added_keys(["+callbacks.own._target_=a.b", "+logger.own._target_=a.b"], {**CONFIG, "callbacks": {}})
+
+
 def test_key_that_an_interpolation_reads_is_fine():
     check_added_keys(["+w=0.5", "+model.own=1", "+v=3", "seed=${v}"], {**CONFIG, "w": 0.5, "v": 3})
 

@@ -101,7 +101,9 @@ def record(folder: Path, stacks: Sequence[StackPlan], alone: Sequence[int]) -> N
     """Write down who trains with whom: free memory and timings decided, and would decide otherwise another time."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "plan.tmp"
-    temporary.write_text(json.dumps({"stacks": [asdict(stack) for stack in stacks], "alone": list(alone)}))
+    temporary.write_text(
+        json.dumps({"stacks": [asdict(stack) for stack in stacks], "alone": list(alone)}), encoding="utf-8"
+    )
     os.replace(temporary, folder / f"plan-{len(list(folder.glob('plan-*.json'))):06d}.json")
 
 
@@ -110,7 +112,7 @@ def recorded(folder: Path) -> tuple[list[StackPlan], list[int]]:
     stacks: list[StackPlan] = []
     alone: list[int] = []
     for path in sorted(folder.glob("plan-*.json")):
-        plan = json.loads(path.read_text())
+        plan = json.loads(path.read_text(encoding="utf-8"))
         again = {n for stack in plan["stacks"] for n in stack["jobs"]}
         stacks = [stack for stack in stacks if not again & set(stack.jobs)] + [StackPlan(**s) for s in plan["stacks"]]
         alone += plan["alone"]

@@ -243,13 +243,14 @@ class FusedSweep:
             log_file = job.folder / "train.log"
             epochs, dropped = metrics["epochs"], "stopped" in metrics
             left = f", which it left after {epochs} epochs: others were better" if dropped else ""
-            log_file.write_text(f"{tell(metrics)}: one of {len(piece.jobs)} runs of a stack{left}\n")
+            text = f"{tell(metrics)}: one of {len(piece.jobs)} runs of a stack{left}\n"
+            log_file.write_text(text, encoding="utf-8")
             write_metrics(job.folder, metrics)  # last: the job is complete
             yield number, metrics
 
     def _divergence(self, job: FusedJob, data: DataModule, stack: Stack, i: int) -> dict[str, Any]:
         """Return the step, lr and layer with which member i left the range; the layer by repeating its run alone."""
-        step, data = int(stack.diverged_at[i]), copy(data)
+        step, data = int(stack.diverged_at[i]), copy(data)  # type: ignore[index]
         data.seed = order_of(job.config)
         repeated = step <= REPEATED_STEPS and int(stack.diverged[:i].sum()) < REPEATED
         layer = first_layer(job.config, data, step) if repeated else None

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import os
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -14,7 +19,10 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from seedbed.errors import Interrupted, Refusal
+from seedbed.errors import Interrupted, Refusal, unwritten
+from seedbed.own_code import full_traceback
+from seedbed.startup.driven import is_debugged
+from seedbed.startup.paths import check_paths
 from seedbed.sweeps.choices import register_choices
 from seedbed.sweeps.hydra_versions import VERSION_BASE
 
@@ -31,10 +39,18 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
         @wraps(function)
         def run() -> None:
             register_choices()
+            _print_in_any_locale()
+            logging.raiseExceptions = full_traceback()  # of a train.log on a disk that is full
+            threading.excepthook = _thread_failed
+            if is_debugged():
+                os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets an error through
             signal.signal(signal.SIGTERM, _terminate)
             try:
+                check_paths(sys.argv[1:])
                 main()
             except (Refusal, Interrupted) as end:
+                if full_traceback():
+                    traceback.print_exception(end)
                 print(end, file=sys.stderr)
                 sys.exit(end.code)
             except KeyboardInterrupt:
@@ -43,6 +59,20 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
         return run
 
     return decorate
+
+
+def _print_in_any_locale() -> None:
+    """Print a question mark for what the terminal's encoding has not, here and in worker processes."""
+    os.environ.setdefault("PYTHONIOENCODING", ":replace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    """Say nothing of a disk that is full: TensorBoard's thread hands the error to the run, which says it."""
+    if full_traceback() or not unwritten(args.exc_value):
+        threading.__excepthook__(args)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

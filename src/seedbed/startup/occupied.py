@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from seedbed.config_values import typed
 from seedbed.errors import ConfigError, Refusal
 from seedbed.owner import owned
 from seedbed.sweeps.states import finished
 
 TRACES = ("metrics.json", "checkpoints", ".hydra", "manifest.jsonl")
+EVENTS = "events.out.tfevents.*"
 # path → content of the files that were there before this command: a refused command puts them back
 _before: dict[Path, bytes] = {}
+# what else was there: it stays
+_kept: set[Path] = set()
 
 
 def check_free(folder: Path, config: Mapping[str, Any]) -> None:
@@ -24,6 +29,7 @@ def check_free(folder: Path, config: Mapping[str, Any]) -> None:
     A run goes on from its own checkpoint. One with the same config that never ended starts anew.
     """
     _before.clear()
+    _kept.clear()
     if not any((folder / name).exists() for name in TRACES):
         return
     try:
@@ -34,6 +40,7 @@ def check_free(folder: Path, config: Mapping[str, Any]) -> None:
     for path in (*(folder / ".hydra").glob("*.yaml"), folder / "train.log", folder / "metrics.json"):
         if path.is_file():
             _before[path.absolute()] = path.read_bytes()
+    _kept.update(path.absolute() for path in (folder / "checkpoints", *folder.glob(EVENTS)) if path.exists())
     checkpoint = config.get("ckpt_path")
     if checkpoint and folder.resolve() in Path(checkpoint).resolve().parents:
         return
@@ -42,12 +49,19 @@ def check_free(folder: Path, config: Mapping[str, Any]) -> None:
     if finished(folder) is not None:
         raise Refusal(
             f"hydra.run.dir={folder}: holds a finished run; choose another folder, or go on from it with "
-            f"ckpt_path={folder}/checkpoints/last.ckpt"
+            f"{typed('ckpt_path', folder / 'checkpoints/last.ckpt')}"
         )
     if _config_of(folder) != {**config}:
         raise Refusal(f"hydra.run.dir={folder}: holds a run with another config; choose another folder")
-    for events in folder.glob("events.out.tfevents.*"):
+    for events in folder.glob(EVENTS):
         events.unlink()
+
+
+def check_writable(folder: Path) -> None:
+    """Make the run's folder. Raises OSError if that is not possible, or no file can be written there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"x")
 
 
 def _config_of(folder: Path) -> dict[str, Any] | None:
@@ -59,9 +73,11 @@ def _config_of(folder: Path) -> dict[str, Any] | None:
 
 def discard(folder: Path) -> None:
     """Remove what this process put into a folder in which nothing was trained; what was there before stays."""
-    events = folder.glob(f"events.out.tfevents.*.{os.getpid()}.*")
+    events = [path for path in folder.glob(EVENTS) if path.absolute() not in _kept]
     for path in (*folder.glob(".hydra/*.yaml"), folder / "train.log", *events):
         path.unlink(missing_ok=True)
+    if (checkpoints := (folder / "checkpoints").absolute()) not in _kept:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     for empty in (folder / ".hydra", folder):
         if empty.is_dir() and not any(empty.iterdir()):
             empty.rmdir()

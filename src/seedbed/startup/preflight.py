@@ -16,7 +16,7 @@ from seedbed.allowed_values import check, check_metric
 from seedbed.config_values import SWEEP_KEYS
 from seedbed.errors import ConfigError, Refusal
 from seedbed.presets import is_sweep, left_out
-from seedbed.startup.occupied import check_free
+from seedbed.startup.occupied import check_free, check_writable
 from seedbed.startup.unknown_keys import check_added_keys
 from seedbed.sweeps.choices import LAUNCHERS
 from seedbed.sweeps.summary import finish
@@ -42,8 +42,14 @@ class Preflight(Callback):
         except (ConfigError, OmegaConfBaseException) as error:
             raise Refusal(str(error).splitlines()[0]) from None
         raw = OmegaConf.to_container(config, resolve=False)
-        if "${run_folder:" not in raw.pop("hydra")["run"]["dir"]:
-            check_free(Path(config.hydra.run.dir), raw)
+        is_new = "${run_folder:" in raw.pop("hydra")["run"]["dir"]
+        folder = Path(config.hydra.run.dir)
+        try:
+            if not is_new:
+                check_free(folder, raw)
+            check_writable(folder)
+        except OSError as error:
+            raise Refusal(f"hydra.run.dir={folder}: cannot be written: {error.strerror}") from error
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.mode != RunMode.MULTIRUN:  # the launcher of a sweep says it once for all jobs
@@ -68,7 +74,12 @@ class Preflight(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if sys.exc_info()[0] is not None:  # Hydra 1.4 calls this for a sweep that was interrupted, too
             return
-        if finish(Path(config.hydra.sweep.dir), config.optimized_metric):
+        try:
+            has_failed = finish(Path(config.hydra.sweep.dir), config.optimized_metric)
+        except OSError as error:
+            log.error("no summary: %s: %s", error.filename or config.hydra.sweep.dir, error.strerror)
+            has_failed = True
+        if has_failed:
             sys.exit(1)
 
 

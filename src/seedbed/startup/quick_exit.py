@@ -9,11 +9,15 @@ import threading
 from typing import NoReturn
 
 from seedbed.startup import PLAIN
+from seedbed.startup.driven import is_driven
 
 
 def quick_exit() -> None:
-    """End the process with status 0; with SEEDBED_PLAIN=1, return and let Python end it."""
-    if not PLAIN:
+    """End the process with status 0.
+
+    With SEEDBED_PLAIN=1, or where another program has something to do after the script, return and let Python end it.
+    """
+    if not PLAIN and not is_driven():
         exit_without_destruction()
 
 

@@ -7,6 +7,7 @@ import shutil
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log
 from hydra.types import TaskFunction
 from hydra.utils import instantiate
 
+from seedbed.config_values import typed
 from seedbed.sweeps.columns import NAME as COLUMNS
 from seedbed.sweeps.compose import ComposedJob, write_hydra_folder
 from seedbed.sweeps.job import Job, one_line, run
@@ -151,7 +153,7 @@ class Batch:
         with open(self.sweep / "launcher.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
         log.error("the workers failed (launcher.log has more): %s", one_line(error))
-        log.error("go on with the same command and resume=%s", self.launcher.folder)
+        log.error("go on with the same command and %s", typed("resume", self.launcher.folder))
         raise SystemExit(1)
 
     # --- stacks
@@ -184,7 +186,7 @@ class Batch:
     def _say_stack_failed(self, error: BaseException) -> None:
         """One of its jobs is at fault; run alone, it will fail alone."""
         log.error("a stack failed (stacks.log has more), its jobs run one by one: %s", one_line(error))
-        with open(self.sweep / "stacks.log", "a", encoding="utf-8") as file:
+        with suppress(OSError), open(self.sweep / "stacks.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
 
 

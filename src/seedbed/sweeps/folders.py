@@ -56,13 +56,22 @@ def _claim(root: Path, names: Iterable[str]) -> str:
     """Make the first folder that is not there yet."""
     for name in names:
         folder = root / name
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(folder.parent, error) from error
         try:
             folder.mkdir()
         except FileExistsError:
             continue
+        except OSError as error:
+            raise _unwritable(folder, error) from error
         return str(folder)
     raise AssertionError("names do not end")
+
+
+def _unwritable(folder: Path, error: OSError) -> Refusal:
+    return Refusal(f"{folder}: cannot be written: {error.strerror}; choose another hydra.run.dir or hydra.sweep.dir")
 
 
 def _resumed(root: Path, resume: str, config: DictConfig) -> Path:

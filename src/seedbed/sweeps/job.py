@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import traceback
+import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from hydra.types import HydraContext, TaskFunction
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
 from seedbed.formats import FORMAT
+from seedbed.own_code import own_error, shown
 from seedbed.sweeps.compose import hydra_config
 from seedbed.sweeps.hydra_versions import set_version_base
 from seedbed.sweeps.states import finished, in_flight
 
 log = logging.getLogger("seedbed")
+_shown: set[str] = set()  # tracebacks
 
 
 @dataclass
@@ -75,17 +78,24 @@ def run(task: TaskFunction, job: Job, context: HydraContext | None = None) -> Jo
 
 
 def fail(folder: Path, error: BaseException, tries_left: int = 0) -> None:
-    """Say in one line that a job failed, and keep the error in its train.log and metrics.json."""
+    """Say in one line that a job failed, and keep the error in its train.log and metrics.json.
+
+    The traceback of a mistake in the user's own code is shown, too, once for all jobs of this process that end with it.
+    """
     message = one_line(error)
     log.error("job %s failed: %s%s", folder.name, message, f" (tries left: {tries_left})" if tries_left else "")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not isinstance(error, ConfigError):
-        with open(folder / "train.log", "a", encoding="utf-8") as file:
-            traceback.print_exception(error, file=file)
-    if not tries_left and not (folder / "metrics.json").exists():  # the task may have written its own
-        write_whole(
-            folder / "metrics.json", json.dumps({"status": "failed", "error": message, "format": FORMAT}) + "\n"
-        )
+    text = "" if isinstance(error, ConfigError) else shown(error)
+    if own_error(error) and text and text not in _shown:
+        _shown.add(text)
+        print(text, end="", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a disk that is full
+        folder.mkdir(parents=True, exist_ok=True)
+        if text:
+            with open(folder / "train.log", "a", encoding="utf-8") as file:
+                file.write(text)
+        if not tries_left and not (folder / "metrics.json").exists():  # the task may have written its own
+            metrics = {"status": "failed", "error": message, "format": FORMAT}
+            write_whole(folder / "metrics.json", json.dumps(metrics) + "\n")
 
 
 def one_line(error: BaseException) -> str:

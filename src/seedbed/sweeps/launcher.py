@@ -25,8 +25,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedbed.config_values import is_of_sweep
-from seedbed.errors import ConfigError, Interrupted, Refusal
+from seedbed.config_values import is_of_sweep, typed
+from seedbed.errors import ConfigError, Interrupted, Refusal, unwritten
 from seedbed.machine import here, not_promised
 from seedbed.presets import left_out
 from seedbed.sweeps.batch import Batch
@@ -69,6 +69,8 @@ class SweepLauncher:
             self.manifest.begin(command(config), self.extend)
         except (Refused, ConfigError) as refused:
             raise Refusal(str(refused)) from None
+        except OSError as error:
+            raise Refusal(f"hydra.sweep.dir={self.folder}: cannot be written: {error.strerror}") from error
 
     def _check_bits(self, wanted: str | None) -> None:
         """Say, or refuse, that the jobs left may get other bits here than where the sweep began."""
@@ -108,8 +110,14 @@ class SweepLauncher:
                 results |= batch.run()
             except (KeyboardInterrupt, Interrupted) as end:
                 number = getattr(end, "number", signal.SIGINT)
-                again = f"go on with the same command and resume={self.folder}"
+                again = f"go on with the same command and {typed('resume', self.folder)}"
                 raise Interrupted(number, f"stopped by {signal.Signals(number).name}; {again}") from None
+            except OSError as error:
+                if (reason := unwritten(error)) is None:
+                    raise
+                again = f"make room, then go on with the same command and {typed('resume', self.folder)}"
+                log.error("stopped: %s: %s; %s", reason.filename or self.folder, reason.strerror, again)
+                raise SystemExit(1) from error
             self.stopped = batch.stopped
         for number in lines.keys() - results.keys():
             results[number] = self._result(lines[number], finished(self.folder / lines[number]["folder"]))
@@ -223,6 +231,9 @@ class SweepLauncher:
                 self._discard()
                 first = of_folder[folder]
                 raise Refusal(f"hydra.sweep.subdir: jobs {first} and {n} would share the folder {self.folder / folder}")
+            if (self.folder / folder).is_file():
+                self._discard()
+                raise Refusal(f"{self.folder / folder}: the folder of job {n} cannot be made: a file has its name")
             if any(len(part.encode()) > 255 for part in Path(folder).parts):
                 self._discard()
                 raise Refusal(f"hydra.sweep.subdir: the folder of job {n} has a name of over 255 bytes: {folder[:60]}…")

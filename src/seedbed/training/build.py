@@ -5,6 +5,7 @@ Besides train.py, the plugins and `load.py`, this is the only file that knows Hy
 
 from __future__ import annotations
 
+import dis
 import functools
 import json
 import logging
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import lightning.pytorch as pl
@@ -32,7 +33,10 @@ from seedbed.errors import ConfigError
 from seedbed.losses import Loss
 from seedbed.optim.driven import check_driven
 from seedbed.optim.groups import grouped
+from seedbed.own_code import own_error
 from seedbed.schedules import Schedule
+from seedbed.training import datamodule
+from seedbed.training.contracts import check_batch_norm, check_is, check_network, check_outputs, is_foreign, wanted
 from seedbed.training.datamodule import DataModule
 from seedbed.training.fast_loop import FastLoop
 from seedbed.training.supervised import Supervised
@@ -58,34 +62,68 @@ OWN_KEYS = ("loop", "threads")
 LOGGED = {"profiler": "lightning.pytorch.profilers.profiler"}
 LOGGED["enable_model_summary"] = "lightning.pytorch.callbacks.model_summary"
 # errors by which a part refuses its arguments, or says which package it needs
-MISTAKES = (OSError, ValueError, MisconfigurationException, ModuleNotFoundError)
+MISTAKES = (OSError, MisconfigurationException, ModuleNotFoundError)
 # files whose lines call a part; the last one wraps Lightning's Trainer
-CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__)
+CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__, datamodule.__file__)
+# instructions of Python that raise what a line of code says
+RAISES = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 
 
 @contextmanager
 def _mistakes_of_the_user(place: str):
     """Turn the error of a part, or of Lightning's Trainer, about its arguments into a ConfigError.
 
-    Also where there is no such part, or where it does not take such arguments.
+    Also where there is no such part, or where it does not take such arguments. A mistake in the user's own code stays
+    what it is.
     """
     try:
         yield
-    except (InstantiationException, *MISTAKES, TypeError) as error:
+    except Exception as error:
+        own = own_error(error)
+        if own is not None and not isinstance(own, ConfigError):
+            _raise_as_it_is(own)
         wrapped = isinstance(error, InstantiationException)
         cause = error.__cause__ if wrapped else error
-        # Hydra's "Error locating target 'a.b', set env var HYDRA_FULL_ERROR=1 …"
-        if wrapped and str(error).startswith("Error locating"):
-            cause = str(error).partition("\n")[0].partition(", set env var")[0]
-        elif not isinstance(cause, MISTAKES) and not _is_of_the_call(cause):
+        if wrapped and (cause is None or str(error).startswith("Error locating")):
+            cause = _not_found(error)
+        elif _is_of_the_call(cause):
+            place = place or "data"
+            cause = f"{cause}{wanted(place, cause)}"
+        elif not isinstance(cause, MISTAKES) and not _is_refusal(cause):
             raise
-        raise ConfigError(f"{place}{' '.join(str(cause).split())}") from error
+        raise ConfigError(f"{place}{': ' if place else ''}{' '.join(str(cause).split())}") from error
+
+
+def _raise_as_it_is(error: BaseException) -> NoReturn:
+    """Raise an error without the one that wraps it as its context."""
+    context, suppressed = error.__context__, error.__suppress_context__
+    try:
+        raise error
+    finally:
+        error.__context__, error.__suppress_context__ = context, suppressed
+
+
+def _not_found(error: BaseException) -> str:
+    """Return Hydra's "Error locating target 'a.b', set env var HYDRA_FULL_ERROR=1 …" with the reason instead."""
+    text = str(error).partition("\n")[0].partition(", set env var")[0]
+    reason = error.__cause__.__cause__ if error.__cause__ else None
+    return f"{text}: {reason}" if reason else text
 
 
 def _is_of_the_call(error: BaseException) -> bool:
     """Return whether a part was called with arguments that it does not take: no line of the part itself has run."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return isinstance(error, TypeError) and frame.f_code.co_filename.startswith(CALLERS)
+    # a module without an __init__ of its own lets torch refuse them
+    called = frame.f_code is nn.Module.__init__.__code__ or frame.f_code.co_filename.startswith(CALLERS)
+    return isinstance(error, TypeError) and called
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether a part has raised a ValueError; one that Python raises inside a part is a mistake in the part."""
+    innermost = error.__traceback__
+    while innermost and innermost.tb_next:
+        innermost = innermost.tb_next
+    return isinstance(error, ValueError) and innermost.tb_frame.f_code.co_code[innermost.tb_lasti] in RAISES
 
 
 def seed_everything(seed: int) -> None:
@@ -121,36 +159,47 @@ class Parts:
 
     def net(self, config: Config, data: DataModule) -> tuple[nn.Module, Loss]:
         """Build the network and its loss. The initial weights follow from (seed, model, init)."""
-        with _mistakes_of_the_user("loss: "):
-            loss = self._make(config["loss"], partial=False)
-            num_outputs = loss.num_outputs(data.num_classes)
-        with _mistakes_of_the_user("model: "):
+        with _mistakes_of_the_user("loss"):
+            loss = check_is("loss", self._make(config["loss"], partial=False))
+            num_outputs = check_outputs(loss, loss.num_outputs(data.num_classes))
+        with _mistakes_of_the_user("model"):
             seed_everything(config["seed"])
-            net = self._make(config["model"], partial=True)(data.splits.shape, num_outputs)
+            net = check_is("model", self._make(config["model"], partial=True)(data.splits.shape, num_outputs))
             data.evaluate_for(getattr(net, "resized", data.splits.shape))
-        with _mistakes_of_the_user("init: "):
-            self._make(config["init"], partial=True)(net, data.sample)
-        with _mistakes_of_the_user("model: "):
+        with _mistakes_of_the_user("init"):
+            check_is("init", self._make(config["init"], partial=True)(net, data.sample))
+        with _mistakes_of_the_user("model"):
             # a model that learns from the training set as a whole, not by gradient
             if hasattr(net, "fit"):
                 net.fit(data.train_in_order())
-            return loss.finish(net), loss
+            net = check_is("model", loss.finish(net))
+        self._check_network(config, net, loss, data, num_outputs)
+        check_batch_norm(config["trainer"], net, data)
+        return net, loss
+
+    def _check_network(self, config: Config, net: nn.Module, loss: Loss, data: DataModule, num_outputs: int) -> None:
+        """Try a network or loss of the user's own, once for all members of a stack."""
+        nodes = config["model"], config["loss"]
+        key = json.dumps(["checked", *nodes], sort_keys=True)
+        if key not in self._made and any(map(is_foreign, nodes)) and not is_foreign(config["module"]):
+            check_network(net, loss, data.sample[:2], data.splits.train[1][:2], num_outputs)
+            self._made[key] = None
 
     def module(self, config: Config, data: DataModule) -> Supervised:
         """Build the LightningModule of one run: network, loss, optimiser and schedule."""
         net, loss = self.net(config, data)
         # raises ConfigError for numbers that it does not allow
         optimizer, schedule = self.optimizer(config), self.schedule(config)
-        with _mistakes_of_the_user("schedule: "):
+        with _mistakes_of_the_user("schedule"):
             check_driven(schedule, optimizer, net)
         optim, groups = self._optim(config), config["optim"].get("groups")
         if groups:
             names = {p: name for name, p in net.named_parameters()}
             optim = functools.partial(grouped, optim=optim, groups=groups, names=names)
-            with _mistakes_of_the_user("optim: "):
+            with _mistakes_of_the_user("optim"):
                 optim(names)
-        with _mistakes_of_the_user("module: "):
-            module = self._make(config["module"], partial=True)(net, loss, optim, schedule)
+        with _mistakes_of_the_user("module"):
+            module = check_is("module", self._make(config["module"], partial=True)(net, loss, optim, schedule))
         module.log_every_n_steps = points_every(config)
         return module
 
@@ -158,16 +207,16 @@ class Parts:
         return self._make({k: v for k, v in config["optim"].items() if k != "groups"}, partial=True)
 
     def schedule(self, config: Config) -> Schedule:
-        with _mistakes_of_the_user("schedule: "):
-            return self._make(config["schedule"], partial=False)
+        with _mistakes_of_the_user("schedule"):
+            return check_is("schedule", self._make(config["schedule"], partial=False))
 
     def optimizer(self, config: Config, params: int = 1) -> torch.optim.Optimizer:
         """Build the optimiser over `params` empty parameters, for its class and its numbers."""
         key = json.dumps([config["optim"], params], sort_keys=True)
         if key not in self._made:
-            with _mistakes_of_the_user("optim: "):
+            with _mistakes_of_the_user("optim"):
                 empty = [nn.Parameter(torch.empty(0)) for _ in range(params)]
-                self._made[key] = self._optim(config)(empty)
+                self._made[key] = check_is("optim", self._optim(config)(empty))
         return self._made[key]
 
 
@@ -177,8 +226,9 @@ def points_every(config: Config) -> int | str:
 
 
 def build_callbacks(config: Config) -> list[pl.Callback]:
-    with _mistakes_of_the_user("callbacks: "):
-        return [instantiate(node, _convert_="all") for node in config["callbacks"].values()]
+    with _mistakes_of_the_user("callbacks"):
+        nodes = config["callbacks"].values()
+        return [check_is("callbacks", instantiate(node, _convert_="all")) for node in nodes]
 
 
 def build_loggers(config: Config, folder: Path) -> list[Logger]:
@@ -188,9 +238,9 @@ def build_loggers(config: Config, folder: Path) -> list[Logger]:
     """
     unnamed = dict(config["logger"])
     nodes = [unnamed.pop(name) for name, node in config["logger"].items() if isinstance(node, Mapping)]
-    with _mistakes_of_the_user("logger: "):
+    with _mistakes_of_the_user("logger"):
         makers = [instantiate(node, _convert_="all", _partial_=True) for node in [*nodes, unnamed] if node]
-        return [maker(**_save_dir(maker, folder)) for maker in makers]
+        return [check_is("logger", maker(**_save_dir(maker, folder))) for maker in makers]
 
 
 def _save_dir(maker: functools.partial, folder: Path) -> dict[str, str]:
@@ -216,7 +266,7 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], fold
     quiet["num_sanity_val_steps"] = 0 if config.get("ckpt_path") else -1
     if options.get("log_every_n_steps", "auto") == "auto":
         options["log_every_n_steps"] = 1
-    with _mistakes_of_the_user("trainer: "):
+    with _mistakes_of_the_user("trainer"):
         trainer = instantiate(quiet | options, _convert_="all", logger=logger, callbacks=callbacks)
     # what the user asked to see, Lightning logs
     for option, source in LOGGED.items():

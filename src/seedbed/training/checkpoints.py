@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from seedbed.errors import ConfigError
+from seedbed.errors import ConfigError, unwritten
+from seedbed.files import replacing
 from seedbed.formats import FORMAT, check_format
 from seedbed.machine import here, not_promised
 from seedbed.training.event_files import cut
@@ -236,6 +237,11 @@ def dump(trainer) -> dict:
 
 def save(checkpoint: dict, path: Path) -> None:
     """Write a checkpoint whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(checkpoint, temporary)
-    os.replace(temporary, path)
+    try:
+        # through Python's file, whose errors say why
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+    except (OSError, RuntimeError) as error:
+        if reason := unwritten(error):
+            raise OSError(reason.errno, reason.strerror, str(path)) from error
+        raise

@@ -15,6 +15,7 @@ from seedbed.data.loader import Loader
 from seedbed.data.rows import Source
 from seedbed.data.splits import Split, Splits
 from seedbed.errors import ConfigError
+from seedbed.training.contracts import check_is
 
 # images of 28 × 28 pixels in an evaluation batch: all of MNIST_SAMPLE's validation set in one
 EVAL_BATCH = 2048
@@ -48,7 +49,7 @@ class DataModule(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits is None:
-            self.splits = self.source()
+            self.splits = check_is("data", self.source())
             x = self.splits.train[0]
             divisor, shift = NORMALIZE[self.normalize](x) if x.dtype == torch.uint8 else (1.0, 0.0)
             self.conversion = {"divisor": divisor, "shift": shift}

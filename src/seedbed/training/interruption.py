@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from seedbed.config_values import typed
 from seedbed.errors import Interrupted
 
 
@@ -75,7 +76,8 @@ class StopOnSignal(pl.Callback):
     def check(self) -> None:
         """Raise Interrupted if a signal came; to be called when `fit` has returned."""
         if self.number is not None:
-            again = f"hydra.run.dir={self.folder} ckpt_path={self.folder / 'checkpoints' / 'last.ckpt'}"
+            last = self.folder / "checkpoints" / "last.ckpt"
+            again = f"{typed('hydra.run.dir', self.folder)} {typed('ckpt_path', last)}"
             name = signal.Signals(self.number).name
             raise Interrupted(self.number, f"stopped by {name}; go on with the same command and {again}")
 

@@ -108,7 +108,7 @@ def load(run: str | Path, which: str = "best", allow: Sequence[str] = ()) -> Loa
     """
     folder, checkpoint = _find(Path(run), which)
     config = read_config(folder / CONFIG, allow)
-    content = _read_checkpoint(checkpoint)
+    content = read_checkpoint(checkpoint)
     weights = _weights(content["state_dict"], checkpoint)
     facts = _facts(content, config, checkpoint)
     with one_line(f"{folder}: loss: "):
@@ -172,7 +172,12 @@ def read_config(path: Path, allow: Sequence[str] = ()) -> dict[str, Any]:
         return config
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, place: str | None = None) -> dict[str, Any]:
+    """Return the content of a checkpoint: tensors and plain values, nothing else is unpickled.
+
+    Raises ConfigError in one line, which begins with `place` (else the path).
+    """
+    place = place or str(path)
     try:
         with zipfile.ZipFile(path) as archive:
             # torch writes no compressed records; one can become a thousand times as large as the file
@@ -185,10 +190,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"what it holds besides tensors and plain values ({named[1]})" if named else "what it holds"
-        raise ConfigError(f"{path}: {what} is not unpickled, for that could run a stranger's code") from error
+        raise ConfigError(f"{place}: {what} is not unpickled, for that could run a stranger's code") from error
     except Exception as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ConfigError(f"{path}: is damaged or no checkpoint: {said}") from error
+        raise ConfigError(f"{place}: is damaged or no checkpoint: {said}") from error
 
 
 def _weights(state: dict[str, Any], checkpoint: Path) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ builds its parts from the config, as a run on one device does, and Lightning see
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ from threading import Thread
 from typing import Any
 
 from seedbed.errors import ConfigError, Interrupted
+from seedbed.own_code import OtherProcess, own_error, shown
 from seedbed.startup.quick_exit import exit_without_destruction
 
 Config = Mapping[str, Any]
@@ -23,9 +25,9 @@ Config = Mapping[str, Any]
 def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
     """Call train(config, *rest) in one process per device and return the result of rank 0.
 
-    A single device is used from this process. A ConfigError of one process is raised here; any other failure becomes a
-    RuntimeError. When one process fails or this one dies, the others end. A signal to any of them stops all at the same
-    step, with a checkpoint; Interrupted is raised here.
+    A single device is used from this process. A ConfigError of one process is raised here, a mistake in the user's own
+    code as OtherProcess; any other failure becomes a RuntimeError. When one process fails or this one dies, the others
+    end. A signal to any of them stops all at the same step, with a checkpoint; Interrupted is raised here.
     """
     count = _devices(config)
     if count == 1:
@@ -37,6 +39,7 @@ def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
     from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessException, spawn
 
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # that it ends the other processes
     answers = get_context("spawn").SimpleQueue()
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port()), "WORLD_SIZE": str(count)}
     ranks = spawn(_rank, (place, answers, train, _for_strategy(config, "ddp"), rest), nprocs=count, join=False)
@@ -94,11 +97,14 @@ def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], 
         torch.set_num_threads(max(1, torch.get_num_threads() // int(place["WORLD_SIZE"])))
     try:
         result = train(config, *rest)
-    except ConfigError as error:
-        answers.put(error)
-        raise
     except Interrupted as end:
         result = end
+    except Exception as error:
+        if own := own_error(error):
+            answers.put(OtherProcess(f"rank {rank}: {type(own).__name__}: {own}", shown(error)))
+        elif isinstance(error, ConfigError):
+            answers.put(ConfigError(str(error)))
+        raise
     if rank == 0:
         answers.put(result)
     exit_without_destruction()

@@ -25,15 +25,18 @@ from seedbed.files import write_whole
 from seedbed.formats import FORMAT
 from seedbed.history import write_history
 from seedbed.metrics import TEST_ACCURACY, VAL_ACCURACY, VAL_LOSS
+from seedbed.own_code import own_error
 from seedbed.tables import figure
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
 from seedbed.training.checkpoints import LAST_GOOD, Checkpoints, checkpoint_options
+from seedbed.training.contracts import check_run
 from seedbed.training.datamodule import DataModule
 from seedbed.training.divergence import first_layer, lr_at, tell
 from seedbed.training.hparams import final
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
 from seedbed.training.progress import RunProgress
+from seedbed.training.resumable import ConfigWins, check_checkpoint
 from seedbed.training.supervised import Supervised
 from seedbed.training.threads import run_threads
 
@@ -55,13 +58,13 @@ def train_parts(
         module = Parts().module(config, data)
         choose_threads(module.parameters())
         stop = StopOnSignal(folder)
-        callbacks = [
-            stop,
-            Checkpoints(folder / "checkpoints", **checkpoint_options(config)),
-            RunProgress(table=table),
-            *build_callbacks(config),
-        ]
+        checkpoints = Checkpoints(folder / "checkpoints", **checkpoint_options(config))
+        chosen, table_bar = build_callbacks(config), RunProgress(table=table)
+        callbacks = [stop, checkpoints, table_bar, ConfigWins(chosen), *chosen]
         trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
+        if config["ckpt_path"]:
+            check_checkpoint(config["ckpt_path"], trainer, module, folder)
+        check_run(config, chosen, module, data, trainer.world_size)
         metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
         if trainer.is_global_zero:
             write_history(folder, module.history)
@@ -98,10 +101,18 @@ def fit(
     start = time.perf_counter()
     try:
         trainer.fit(module, data, ckpt_path=ckpt_path)
-    except (MisconfigurationException, ValueError) as error:
+    except Exception as error:
+        if ckpt_path and not module.total_steps and not isinstance(error, ConfigError) and not own_error(error):
+            raise ConfigError(f"ckpt_path={ckpt_path}: is damaged: {' '.join(str(error).split())}") from error
+        if not isinstance(error, MisconfigurationException | ValueError):
+            raise
         # what Lightning refuses before the first step is a value of the Trainer's
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if module.total_steps or not frame.f_code.co_filename.startswith(str(Path(pl.__file__).parent)):
+        if (
+            own_error(error)
+            or module.total_steps
+            or not frame.f_code.co_filename.startswith(str(Path(pl.__file__).parent))
+        ):
             raise
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
     seconds = time.perf_counter() - start
