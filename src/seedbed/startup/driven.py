@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from types import FrameType
@@ -21,7 +22,7 @@ def is_debugged() -> bool:
 
 
 def _stack() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe()
+    frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         yield frame
         frame = frame.f_back
