@@ -184,7 +184,6 @@ def test_batches_kept_in_a_list_are_not_overwritten_and_do_not_touch_the_set():
         (["data.drop_last=true", "data.batch_size=20000"], "data.batch_size=20000: larger than the split of 12396"),
         (["+trainer.limit_train_batches=0"], "trainer.limit_train_batches=0: leaves none of 49 batches"),
         (["+trainer.limit_train_batches=0.02"], "trainer.limit_train_batches=0.02: leaves none of 49 batches"),
-        (["+trainer.limit_val_batches=0.9"], "trainer.limit_val_batches=0.9: leaves none of 1 batches"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
