@@ -19,6 +19,8 @@ from importlib import import_module
 
 from benchmarks.measure import processor
 
+from seedbed.startup.quick_import import import_torch
+
 SUBJECTS = ("epoch", "start", "stacks", "sweep", "busy", "processes", "halving", "resnet18", "speedrun", "board")
 
 if __name__ == "__main__":
@@ -27,6 +29,8 @@ if __name__ == "__main__":
     subjects = parser.parse_args().subjects
     if unknown := set(subjects).difference(SUBJECTS):
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(SUBJECTS)}")
+    # with threads that sleep soon, as in train.py
+    import_torch()
     print(processor(), flush=True)
     for subject in subjects:
         import_module(f"benchmarks.{subject}").main()

@@ -37,6 +37,16 @@ def compare(title: str, goal: str, rounds: int, seeds: list[int]) -> None:
         return fit_seconds(configs[0], build_stack(Parts(), configs, len(orders), data), data, MEMBERS)
 
     def by_hand() -> float:
+        """Return the time with one thread or with all of them, whichever is less."""
+        everything = torch.get_num_threads()
+        seconds = []
+        for threads in {1, everything}:
+            torch.set_num_threads(threads)
+            seconds.append(plain_loops())
+        torch.set_num_threads(everything)
+        return min(seconds)
+
+    def plain_loops() -> float:
         begin = time.perf_counter()
         for config in configs[::10]:
             module = Parts().module(config, data)

@@ -63,11 +63,6 @@ class Source:
         fits = rows <= 1 << (self._column_bit - 8)
         return columns >= LEAST_COLUMNS and fits and self.filled <= MOST_FILLED
 
-    def floats(self, rows: Tensor) -> Tensor:
-        """Return the inputs of these rows as a model sees them, [B, I]."""
-        x = self.pixels.index_select(0, rows).to(torch.get_default_dtype()).div_(self.divisor)
-        return x if isinstance(self.shift, float) and self.shift == 0 else x.sub_(self.shift)
-
     @cached_property
     def row_shift(self) -> Tensor | None:
         """The shift of each input, [I]; None if it is 0."""

@@ -31,7 +31,7 @@ def build_stack(
 ) -> Stack:
     """Build the stack of these runs. Raises Unfit if any of them could not be built alone either.
 
-    by_rows: give it batches as `Rows`, if it can take them.
+    by_rows: give it batches as `Rows`, and skip their zeros, if it can and that pays.
     """
     members, unfit = [], []
     for i, config in enumerate(configs):
@@ -46,8 +46,7 @@ def build_stack(
     defaults = [optimizer.defaults for optimizer in optimizers]
     stack = Stack(nets, groups, losses, type(optimizers[0]), defaults, schedules, stopper, halving)
     stack.log_every_n_steps = points_every(configs[0])
-    stack.takes_rows = by_rows and stack.net.takes_rows and _rows_suit(configs[0], data)
-    if stack.takes_rows:
+    if by_rows and stack.net.takes_rows and _rows_suit(configs[0], data):
         outputs = stack.net.first_weight.shape[1] * len(nets) // groups
         if data.source_of(data.splits.train).skips(outputs, max(data.batch_size, data.eval_batch)):
             stack.net.skip_zeros()

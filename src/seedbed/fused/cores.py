@@ -46,9 +46,9 @@ class Cores:
         return results
 
 
-def shares(members: int, cores: int, most: int) -> list[slice]:
-    """Cut members into consecutive shares of nearly equal size: as many for each core, none of more than `most`."""
-    count = min(members, cores * -(-members // (cores * most)))
+def shares(members: int, cores: int) -> list[slice]:
+    """Cut members into consecutive shares of nearly equal size, one for each core."""
+    count = min(members, cores)
     cuts = [members * i // count for i in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(cuts)]
 

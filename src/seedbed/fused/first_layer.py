@@ -1,4 +1,4 @@
-"""The first linear layer of a stack on a batch that is given by its row numbers: with or without the zeros."""
+"""The first linear layer of a stack on a batch that is given by its row numbers, without the zeros."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from torch import Tensor
 
 from seedbed.data.rows import BLOCK, Lists, Source
 
-# inputs of a step that a core keeps as floats for the gradient, 8 MB: they stay in the cache
-KEPT = 2**21
-
 # a group's rows [B], and its members of those at hand
 Piece = tuple[Tensor, slice]
 
@@ -21,14 +18,11 @@ def skipping_layout(weight: Tensor) -> Tensor:
     return weight.permute(2, 0, 1).contiguous().permute(1, 2, 0)
 
 
-def skips(weight: Tensor) -> bool:
-    return weight.stride(2) != 1
-
-
 class FirstLayer(torch.autograd.Function):
     """x [B, I] of each piece · weight [m, O, I] + bias [m, O] → [m, B, O].
 
-    gradient: where the gradient by the weights is written; like `weight`, a slice of the whole stack's.
+    gradient: where the gradient by the weights is written; like `weight` a slice of the whole stack's, laid out by
+    `skipping_layout`.
     """
 
     @staticmethod
@@ -39,12 +33,8 @@ class FirstLayer(torch.autograd.Function):
         bias = weight.new_zeros(weight.shape[:2]) if bias is None else bias
         result = weight.new_empty(len(weight), len(pieces[0][0]), weight.shape[1])
         for rows, place in pieces:
-            if skips(weight):
-                inputs, batch = source.lists(rows)
-                _multiply_skipping(source, inputs, weight[place], bias[place], result[place])
-            else:
-                batch = source.floats(rows)
-                _multiply(batch, weight[place], bias[place], result[place])
+            lists, batch = source.lists(rows)
+            _multiply(source, lists, weight[place], bias[place], result[place])
             ctx.batches.append(batch)
         return result
 
@@ -53,22 +43,8 @@ class FirstLayer(torch.autograd.Function):
     def backward(ctx, output_gradient: Tensor):
         gradient, source = ctx.gradient, ctx.source
         for (_, place), batch in zip(ctx.pieces, ctx.batches, strict=True):
-            if skips(gradient):
-                _gradient_skipping(source, source.transposed(batch), output_gradient[place], gradient[place])
-            else:
-                _gradient(batch, output_gradient[place], gradient[place])
+            _gradient(source, source.transposed(batch), output_gradient[place], gradient[place])
         return gradient, output_gradient.sum(1) if ctx.bias else None, None, None, None
-
-
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor, result: Tensor) -> None:
-    # [n·O, I] · [I, B]: in this order the product reads contiguous rows of both
-    product = (weight.flatten(0, 1) @ x.mT).unflatten(0, weight.shape[:2])
-    torch.add(product.mT, bias.unsqueeze(1), out=result)
-
-
-def _gradient(x: Tensor, output_gradient: Tensor, gradient: Tensor) -> None:
-    # [n·O, B] · [B, I]
-    torch.mm(output_gradient.mT.flatten(0, 1), x, out=gradient.flatten(0, 1))
 
 
 def _blocks(weight: Tensor) -> Iterator[slice]:
@@ -77,7 +53,7 @@ def _blocks(weight: Tensor) -> Iterator[slice]:
     return (slice(a, a + size) for a in range(0, len(weight), size))
 
 
-def _multiply_skipping(source: Source, lists: Lists, weight: Tensor, bias: Tensor, result: Tensor) -> None:
+def _multiply(source: Source, lists: Lists, weight: Tensor, bias: Tensor, result: Tensor) -> None:
     # an offset of all inputs is a term of rank one: (x − s) · w = x · w − s · w
     if source.row_shift is not None:
         bias = bias - (weight @ source.row_shift)
@@ -88,7 +64,7 @@ def _multiply_skipping(source: Source, lists: Lists, weight: Tensor, bias: Tenso
         torch.add(product, bias[members].unsqueeze(1), out=result[members])
 
 
-def _gradient_skipping(source: Source, lists: Lists, output_gradient: Tensor, gradient: Tensor) -> None:
+def _gradient(source: Source, lists: Lists, output_gradient: Tensor, gradient: Tensor) -> None:
     for members in _blocks(gradient):
         # [n, B, O] → [B, n·O] → [I, n·O]
         dense = output_gradient[members].transpose(0, 1).flatten(1)

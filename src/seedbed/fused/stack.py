@@ -13,7 +13,6 @@ from torch.func import vmap
 
 from seedbed.data.rows import Rows
 from seedbed.fused.cores import Cores, KnownGradients, shares
-from seedbed.fused.first_layer import KEPT
 from seedbed.fused.halving import Halving, still_running
 from seedbed.fused.net import StackedNet
 from seedbed.losses import Loss
@@ -54,8 +53,6 @@ class Stack(Supervised):
         self.record = LossRecord((self.members,))
         self.kind, self.defaults, self.losses, self.schedules = kind, defaults, losses, schedules
         self.stopper, self.halving = stopper, halving
-        # whether batches are `Rows`, which the cores share out; the DataModule asks
-        self.takes_rows = False
         self.cores: Cores | None = None
         self._hold(torch.arange(self.members))
         self.metrics: dict[str, Tensor] = {}
@@ -98,6 +95,11 @@ class Stack(Supervised):
         if self.cores:
             optimizer.map = self.cores.map
         return optimizer
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether batches are `Rows`, and the cores share the members; the DataModule asks."""
+        return self.net.skips_zeros
 
     def setup(self, stage: str) -> None:
         if self.takes_rows:
@@ -221,20 +223,10 @@ class Stack(Supervised):
         self.rows = rows
         losses = [self.losses[i] for i in rows]
         self._distinct_losses = _distinct(losses)
-        # the members [m] that a core trains at once, and their losses
-        count, most = (self.cores.count, self._most_at_once()) if self.cores else (1, len(losses))
-        self._shares = shares(len(losses), count, most)
+        # the members [m] of each core, and their losses
+        self._shares = shares(len(losses), self.cores.count if self.cores else 1)
         self._losses_of_share = [_distinct(losses[share]) for share in self._shares]
         self._distinct_schedules = _distinct([self.schedules[i] for i in rows])
-
-    def _most_at_once(self) -> int:
-        """Return for how many members the inputs of a step, as floats, stay in a core's cache."""
-        members = len(self.rows)
-        if self.net.skips_zeros or self.net.groups == 1:
-            return members
-        data, weight = self.trainer.datamodule, self.net.first_weight
-        groups = max(1, KEPT // (data.batch_size * weight.shape[2]))
-        return groups * members // self.net.groups
 
     def _groups_left(self) -> Tensor:
         """Return which of the groups with which the stack began it still holds."""

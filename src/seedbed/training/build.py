@@ -39,6 +39,7 @@ from seedbed.training import datamodule
 from seedbed.training.contracts import check_batch_norm, check_is, check_network, check_outputs, is_foreign, wanted
 from seedbed.training.datamodule import DataModule
 from seedbed.training.fast_loop import FastLoop
+from seedbed.training.precision import warn_if_slow
 from seedbed.training.supervised import Supervised
 
 # Lightning's own lines repeat what a run prints anyway
@@ -268,6 +269,7 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], fold
         options["log_every_n_steps"] = 1
     with _mistakes_of_the_user("trainer"):
         trainer = instantiate(quiet | options, _convert_="all", logger=logger, callbacks=callbacks)
+    warn_if_slow(trainer)
     # what the user asked to see, Lightning logs
     for option, source in LOGGED.items():
         if options.get(option):
