@@ -17,7 +17,7 @@ from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.progress import RunProgress
 
 HALVING = ["hydra.launcher.halving.factor=3", "hydra.launcher.halving.first=1"]
-NINE = ["optim.lr=0.5,0.01,1,0.02,2,0.05,0.1,0.2,4", "trainer.max_epochs=5"]
+NINE = ["optim.lr=0.5,0.01,1,0.02,2,0.05,0.1,0.2,4", "trainer.log_every_n_steps=1", "trainer.max_epochs=5"]
 STEPS = 49  # of an epoch
 
 
