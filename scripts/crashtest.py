@@ -1,10 +1,10 @@
-"""Kill runs and sweeps at random moments, go on with them, and compare with undisturbed ones; print what was lost.
+"""Kill runs and sweeps at random moments, resume them, compare them with undisturbed ones and print what was lost.
 
 python scripts/crashtest.py                       20 kills for each kind of worker: about 20 minutes on two cores
 python scripts/crashtest.py --kills 3 single ddp  fewer, of some kinds
-python scripts/crashtest.py --fuzz                damaged files for the readers instead: 12,000, in a minute
+python scripts/crashtest.py --fuzz                damaged files for the readers instead: 12,000, in a minute or two
 
-The exit code is 1 where something was lost.
+The exit code is 1 if something was lost.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def _fuzz(call: str) -> int:
-    """Run a fuzzer in a process of its own, whose peak of memory it checks."""
+    """Run a fuzzer in a process of its own, because it checks the peak memory of its process."""
     code = f"from fuzzing.data_files import *; print({call})"
     return subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent).returncode
 

@@ -1,8 +1,8 @@
 """Take a trained network out of Python: python scripts/export.py RUN [--html]
 
 Writes RUN/model.onnx, and compares its answers with the network's on 100 samples (pip install -e ".[onnx]"). With
---html it writes RUN/draw.html instead: one file, for any browser and phone, without a server, in which one draws a
-digit and sees the probabilities and the first layer's answer at once; for linear models and MLPs.
+--html it writes RUN/draw.html instead, for linear models and MLPs: one file that any browser opens without a server.
+One draws a digit there and sees the probabilities and the first layer's answer at once.
 """
 
 from __future__ import annotations

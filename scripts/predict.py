@@ -14,7 +14,7 @@ from pathlib import Path
 from seedbed.errors import ConfigError
 from seedbed.trained.command import USAGE_ERROR, arguments_of, run_command, shown
 
-COLUMNS = 10  # classes up to which the table has a column for each
+COLUMNS = 10  # largest number of classes for which the table has a column each
 
 
 def main() -> int:
@@ -64,7 +64,7 @@ def use(loaded, arguments) -> int:
 
 
 def text(predictions, classes: list[str], arguments) -> str:
-    """Return all predictions in the form that was asked for; doubts about them go to stderr unless it is the table."""
+    """Return all predictions in the requested form; beside CSV and JSON, doubts go to stderr."""
     from seedbed.tables import aligned, csv_text
 
     if not arguments.json and not arguments.csv:

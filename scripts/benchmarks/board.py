@@ -1,6 +1,6 @@
 """Seconds of training per run to 99 % of full MNIST's test set: one run, and its share of a stack.
 
-For each recipe that gets there: mean and spread over 20 seeds. A stack's time is divided by its members.
+Prints the mean and spread over 20 seeds for each recipe. A stack's time is divided by its members.
 """
 
 from __future__ import annotations

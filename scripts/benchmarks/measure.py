@@ -35,7 +35,7 @@ def processor() -> str:
 
 @cache
 def peak() -> float:
-    """Return the operations a second of the best of some large float32 products on all cores."""
+    """Return the highest rate, in operations a second, of some large float32 products on all cores."""
     import torch
 
     def seconds(size: int) -> float:

@@ -22,7 +22,7 @@ def main(rounds: int = 3) -> None:
 
 
 def compare(title: str, goal: str, rounds: int, seeds: list[int]) -> None:
-    """Train 5 inits × 20 lrs with these seeds; the plain loops are timed for every tenth, and scaled."""
+    """Train 5 inits × 20 lrs with these seeds; the plain loops train every tenth job, and their time is scaled."""
     configs: list[Config] = []
     for init in INITS:
         config = composed(f"init={init}", f"trainer.max_epochs={EPOCHS}", "+trainer.check_val_every_n_epoch=1000")

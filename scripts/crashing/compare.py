@@ -1,4 +1,4 @@
-"""Compare what two runs or sweeps of one command left, but for times and the commit of the code."""
+"""Compare the files that two runs or sweeps of one command left, except times and the commit of the code."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Kill commands at random moments, go on with them, and compare with the one that nobody disturbed."""
+"""Kill commands at random moments, resume them, and compare their files with those of an undisturbed command."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from crashing.compare import differences
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ["optim=adam", "model.dropout=0.2", "data.batch_size=64", "ckpt.every_n_steps=20", "trainer.accelerator=cpu"]
-# a member of a stack has the bits of the stack, and of each other stack of the same members
+# a member has the same bits in every stack of the same members
 JOBS = ["-m", "hydra.sweep.subdir=${hydra.job.num}", "seed=0,1", *STEPS]
 # kind of worker → words of its command
 KINDS = {
@@ -27,7 +27,7 @@ KINDS = {
 
 @dataclass
 class Outcome:
-    """What was tried with one kind of worker, and what was lost."""
+    """The kills of one kind of worker, and what they lost."""
 
     kind: str
     seconds: float = 0.0
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def crash(kind: str, kills: int, folder: Path, seed: int = 0) -> Outcome:
-    """Kill the command of a kind `kills` times, in as many rounds as that takes, each until the command is over."""
+    """Kill a kind's command `kills` times, in rounds: each round resumes the command until it ends by itself."""
     rng, outcome = random.Random(f"{kind} {seed}"), Outcome(kind)
     code = _undisturbed(kind, folder / "whole", outcome)
     if code not in (0, 1):
@@ -89,7 +89,7 @@ def _round(kind: str, folder: Path, outcome: Outcome, kills: int, rng: random.Ra
 
 
 def _completed(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return the jobs that are over, with what changes when their metrics are written again."""
+    """Return finished job → (inode, mtime) of its metrics.json, which change if it is written again."""
     stats = {path.parent.name: path.stat() for path in folder.rglob("metrics.json") if "failed" not in path.read_text()}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
@@ -105,7 +105,7 @@ def _kill(process: subprocess.Popen, outcome: Outcome, rng: random.Random) -> st
     code = process.wait()
     if number == signal.SIGTERM:
         outcome.slowest_stop = max(outcome.slowest_stop, time.monotonic() - began)
-    # before Python has begun the signal ends it; the command may have been over
+    # -number: by SIGKILL, or before Python's handler was set; 0, 1: the command was already over
     if code not in (-number, 128 + number, 0, 1):
         outcome.lost.append(f"{signal.Signals(number).name} ended with code {code}")
     return signal.Signals(number).name

@@ -1,7 +1,7 @@
 """Give damaged files to the readers of IDX, pictures and checkpoints: each reads them or raises its declared error.
 
-fuzz_idx(10_000), fuzz_pictures(1_000) and fuzz_checkpoints(1_000) take two minutes together. Call each in a fresh
-process: the peak of memory that they check is the process's.
+fuzz_idx(10_000), fuzz_pictures(1_000) and fuzz_checkpoints(1_000) take a minute or two together. Call each in a fresh
+process, because it checks the peak memory of its process.
 """
 
 import gzip
@@ -20,12 +20,12 @@ from PIL import Image
 from seedbed.data.idx_file import read_idx
 from seedbed.data.picture_file import MAX_PIXELS, read_picture, to_bytes
 
-MAX_GROWTH = 24 * MAX_PIXELS  # bytes that the process may take more than before: a transparent picture, on two papers
+MAX_GROWTH = 24 * MAX_PIXELS  # bytes by which memory may grow: a transparent picture on two papers
 EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1", b"\0\1\0\0", b"\0\0\x40\0")
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """Return the content with one to four random changes: cut, bits flipped, bytes or whole numbers replaced, moved."""
+    """Return the content with one to four random changes: bits flipped; bytes cut off, removed, repeated, replaced."""
     data = bytearray(content)
     for _ in range(rng.randint(1, 4)):
         # half of the changes hit the header
@@ -51,7 +51,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 
 
 def idx_files() -> list[tuple[str, bytes]]:
-    """Return (ending, content) of whole IDX files, and of bombs: their header or their data promise gigabytes."""
+    """Return (ending, content) of whole IDX files, and of bombs, whose header or data are far too large."""
     images = np.arange(20 * 28 * 28, dtype=np.uint32).astype(np.uint8)
     header = b"\0\0\x08\x03" + np.array([20, 28, 28], ">u4").tobytes()
     huge = b"\0\0\x08\x03" + np.array([2**20, 28, 28], ">u4").tobytes()

@@ -1,7 +1,7 @@
 """The table of allowed values, and the check of a config against it, before torch is imported.
 
-Hydra checks structure (which keys, which choices); kinds and ranges of values are checked here, in the words that the
-user typed.
+Hydra checks structure (which keys, which choices); types and ranges of values are checked here. Errors name the keys
+that the user typed.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ VALUES = Rule(
     lambda v: isinstance(v, list) and len(v) > 1 and all(map(number(0).holds, v)), "a list of two or more numbers ≥ 0"
 )
 
-# config key → rule; a test holds that every number and word of every file in conf/ has one
+# config key → rule; a test checks that every number and word of every file in conf/ has one
 RULES: dict[str, Rule] = {
     "seed": SEED,
     "ckpt_path": optional(existing_file()),
@@ -195,7 +195,7 @@ RULES: dict[str, Rule] = {
     "lr_find.steps": integer(3),
     "trainer.threads": optional(integer(1)),
     "trainer.loop": one_of("auto", "plain", "fast"),
-    # every argument of Lightning's Trainer: obeyed, but for those that allow one value, with the reason
+    # every argument of Lightning's Trainer is obeyed, except those with `only` one allowed value, which give the reason
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),
     "trainer.devices": DEVICES,
@@ -273,7 +273,7 @@ WITHOUT = {
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first value that is not allowed."""
-    # the plain `seed` before the `data.seed` that takes its value
+    # short keys first, so that an error names `seed` and not the `data.seed` that takes its value
     for key, value in sorted(leaves(config), key=lambda leaf: leaf[0].count(".")):
         # a phase's keys are those of a schedule, a group's those of an optimiser
         rule = RULES.get(re.sub(r"\b(phases|groups)\.\d+\.", "", key))

@@ -137,7 +137,7 @@ def load_sweep(folder: str | os.PathLike) -> Sweep:
 
 
 def runs(pattern: str = "outputs/**") -> pandas.DataFrame:
-    """Return all runs and all jobs of sweeps in the folders that match, as one table; `folder` is their path."""
+    """Return all runs and all jobs of sweeps in the matching folders, as one table; `folder` is their path."""
     folders = [Path(path) for path in sorted(glob(pattern, recursive=True))]
     jobs = [
         replace(job, folder=str(sweep / job.folder))
@@ -168,9 +168,9 @@ def _table(jobs: Sequence[Job]) -> pandas.DataFrame:
 
 @contextmanager
 def _hydra() -> Iterator[Any]:
-    """Give Hydra with our conf/, and take its logging away in the end.
+    """Yield Hydra with our conf/, and remove its logging at the end.
 
-    A Refusal, and Hydra's own of a choice or key that is not there, become a ConfigError with their words.
+    A Refusal, or Hydra's error about an unknown choice or key, becomes a ConfigError with the same message.
     """
     if not CONF.is_dir():
         raise ConfigError(f"there is no {CONF}: install Seedbed in place, with pip install -e and its checkout's path")

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Keys that speak of a sweep as a whole. A job's config has them too, but they change no result of the job.
+# Keys about a sweep as a whole. A job's config has them too, but they change no result of the job.
 SWEEP_KEYS = ("resume", "extend", "on_error", "retries", "ckpt", "same_bits")
 
 
@@ -17,9 +17,9 @@ def is_of_sweep(key: str) -> bool:
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of every value that is no mapping and no list of mappings.
+    """Yield (dotted key, value) of every value that is neither a mapping nor a list of mappings.
 
-    The items of a list of mappings are counted in the key, as in `schedule.phases.0.start`. Keys that begin with an
+    The items of a list of mappings are numbered in the key, as in `schedule.phases.0.start`. Keys that begin with an
     underscore, such as `_target_`, are left out.
     """
     for key, value in config.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-# of a disk that is full or may not be written
+# numbers of errors on a disk that is full or cannot be written
 UNWRITTEN = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO")}
 
 
@@ -15,7 +15,7 @@ class ConfigError(ValueError):
 class Refusal(SystemExit):
     """A command that is refused before anything is written: one line for the user, exit code 2.
 
-    It is a SystemExit, which Hydra and OmegaConf pass on as it is.
+    It is a SystemExit, because Hydra and OmegaConf pass that on unchanged.
     """
 
     def __init__(self, message: str):
@@ -32,7 +32,7 @@ class Interrupted(SystemExit):
     def __init__(self, number: int, message: str):
         super().__init__(128 + number)
         self.number, self.message = number, message
-        # what pickle calls this class with: it may come from another process
+        # pickle calls this class with these arguments: the exception may come from another process
         self.args = (number, message)
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Interrupted(SystemExit):
 
 
 def unwritten(error: BaseException | None) -> OSError | None:
-    """Return the error of a full or read-only disk among an error and what led to it; None if there is none."""
+    """Return the first of an error and its causes that a full or read-only disk has raised; None if there is none."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, OSError) and error.errno in UNWRITTEN:

@@ -1,11 +1,11 @@
-"""The version of the files that runs and sweeps leave: of metrics.json, the manifest and checkpoints.
+"""The format version of the files that runs and sweeps leave: metrics.json, the manifest and checkpoints.
 
 1: no version is written; targets as they were before `moved.py`; checkpoints count no steps and losses
 2: checkpoints hold the steps, the record of losses and the history
 3: checkpoints hold the curve by steps and the facts on which bits depend; configs have trainer.log_every_n_steps
 
-A new key in conf/ or in a file makes a new version, with a sample in tests/samples. A sweep that was begun before goes
-on although its configs lack the key.
+A new key in conf/ or in a file makes a new version, with a sample in tests/samples. A sweep of an earlier version
+can be resumed although its configs lack the key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORMAT = 3
 
 
 def check_format(content: Mapping[str, Any], name: str, key: str = "format") -> int:
-    """Return the version of a file's content. Raises ConfigError for one of a later version of Seedbed."""
+    """Return the version of a file's content. Raises ConfigError if a later version wrote it."""
     version = content.get(key, 1)
     if version > FORMAT:
         raise ConfigError(f"{name}: is of a later version of Seedbed: its format is {version}, known are 1 to {FORMAT}")

@@ -1,8 +1,9 @@
-"""The course's training loop from scratch: each piece needs the ones above it, and equals its twin in the library.
+"""The course's training loop from scratch: each piece needs only those above it, and equals its twin in the library.
 
-The twins: `nn.Linear`, `nn.functional`, `torch.optim.SGD`, `torch.utils.data` and `torch.optim.lr_scheduler`, the
-parts of `python train.py experiment=linear_scratch` too. `python scripts/study.py study=from_scratch` puts them side by
-side, and tests/test_from_scratch.py holds them equal. Sources: fastbook ch. 4; fast.ai part 2, lessons 9 and 18.
+The twins are in `nn.Linear`, `nn.functional`, `torch.optim.SGD`, `torch.utils.data`, `torch.optim.lr_scheduler` and the
+parts of `python train.py experiment=linear_scratch`. `python scripts/study.py study=from_scratch` puts them side by
+side, and tests/test_from_scratch.py checks that they are equal. Sources: fastbook ch. 4; fast.ai part 2, lessons 9 and
+18.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ def linear1(xb: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
 
 
 def mnist_loss(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Mean distance of sigmoid(prediction) from its target, 0 or 1; `losses.MnistLoss`, `F.l1_loss` of the sigmoid."""
+    """Mean distance of sigmoid(prediction) from its target, 0 or 1; twins: `losses.MnistLoss`, `F.l1_loss`."""
     predictions = predictions.sigmoid()
     return torch.where(targets == 1, 1 - predictions, predictions).mean()
 
 
 def log_softmax(x: Tensor) -> Tensor:
-    """x − logsumexp(x) along dim 1, the maximum subtracted first so that exp never overflows; `F.log_softmax`."""
+    """x − logsumexp(x) along dim 1, the maximum subtracted first so that exp never overflows; twin: `F.log_softmax`."""
     x = x - x.amax(1, keepdim=True)
     return x - x.exp().sum(1, keepdim=True).log()
 
 
 def nll(log_probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Mean of −log p of the right class, picked by indexing; `F.nll_loss`, behind log_softmax `F.cross_entropy`."""
+    """Mean of −log p of the right class; twins: `F.nll_loss`, and `F.cross_entropy` if log_softmax comes first."""
     return -log_probabilities[range(len(targets)), targets].mean()
 
 
@@ -57,7 +58,7 @@ def batch_accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 class BasicOptim:
-    """Gradient descent; `torch.optim.SGD`. Without `zero_grad`, backward adds to the gradients that are there."""
+    """Gradient descent; twin: `torch.optim.SGD`. Without `zero_grad`, backward adds to the old gradients."""
 
     def __init__(self, params: Iterable[Tensor], lr: float):
         self.params, self.lr = list(params), lr
@@ -75,7 +76,7 @@ class BasicOptim:
 
 
 class Sampler:
-    """The numbers 0 … size − 1, shuffled anew for each pass; `RandomSampler`, `SequentialSampler`."""
+    """The numbers 0 … size − 1, shuffled anew for each pass; twins: `RandomSampler`, `SequentialSampler`."""
 
     def __init__(self, size: int, shuffle: bool, generator: torch.Generator | None = None):
         self.size, self.shuffle, self.generator = size, shuffle, generator
@@ -86,7 +87,7 @@ class Sampler:
 
 
 class DataLoader:
-    """Batches of (x, y), in a sampler's order; `torch.utils.data.DataLoader`."""
+    """Batches of (x, y), in a sampler's order; twin: `torch.utils.data.DataLoader`."""
 
     def __init__(self, x: Tensor, y: Tensor, batch_size: int, sampler: Iterable[int]):
         self.x, self.y, self.batch_size, self.sampler = x, y, batch_size, sampler
@@ -104,12 +105,12 @@ Annealed = Callable[[float], float]
 
 
 def cosine(start: float, end: float) -> Annealed:
-    """Half a cosine wave; `CosineAnnealingLR`."""
+    """Half a cosine wave; twin: `CosineAnnealingLR`."""
     return lambda done: start + (1 + math.cos(math.pi * (1 - done))) * (end - start) / 2
 
 
 def combined(shares: Sequence[float], parts: Sequence[Annealed]) -> Annealed:
-    """One schedule after another, each in its share of training; up and down again it is `OneCycleLR`."""
+    """One schedule after another, each in its share of training; twin, for up and down again: `OneCycleLR`."""
     starts = [0.0, *accumulate(shares)][:-1]
 
     def at(done: float) -> float:

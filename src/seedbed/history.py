@@ -29,8 +29,8 @@ def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def read_history(folder: str | os.PathLike, metrics: Collection[str]) -> dict[str, dict[int, float]]:
     """Return metric → epoch → value from a run's history.csv; epoch 0 is the untrained network.
 
-    A run that was killed left none; the validations in its events are one an epoch, and so is every metric of a run of
-    an earlier version, whose n-th step is epoch n.
+    A killed run left no history.csv, so its events are read instead. They have one validation an epoch; in an earlier
+    version every metric had one value an epoch, so the n-th step is epoch n.
     """
     try:
         with open(f"{folder}/{NAME}", newline="", encoding="utf-8") as file:

@@ -32,7 +32,7 @@ class Loss(nn.Module):
 
     def probabilities(self, output: Tensor) -> Tensor:
         """Return the probability of each class: [B, K] → [B, C]."""
-        return output.softmax(1)  # of log-probabilities: the probabilities
+        return output.softmax(1)  # right for log-probabilities too
 
 
 class TargetLoss(Loss):
@@ -101,7 +101,7 @@ class MSE(ErrorLoss):
 
 
 class RMSE(ErrorLoss):
-    """Square root of the mean squared error; at an error of 0 its gradient is 0, where the root's alone is nan."""
+    """Square root of the mean squared error; at an error of 0 its gradient is 0, not the nan of a bare root."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         mse = F.mse_loss(output, self.numbers(output, target))
@@ -116,7 +116,7 @@ class L1(ErrorLoss):
 
 
 class CrossEntropy(Loss):
-    """Softmax cross-entropy from logits, PyTorch's."""
+    """PyTorch's softmax cross-entropy from logits."""
 
     def __init__(self, label_smoothing: float = 0.0):
         super().__init__()

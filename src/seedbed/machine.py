@@ -15,7 +15,7 @@ Facts = Mapping[str, str | int]
 
 @cache
 def here() -> dict[str, str | int]:
-    """Return the facts that are known without torch; threads as OMP_NUM_THREADS or the number of cores says."""
+    """Return the facts that are known without torch; threads: OMP_NUM_THREADS, else the number of cores."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {**_versions(), "machine": _machine(), "threads": int(threads) if threads.isdecimal() else cores}
@@ -42,9 +42,9 @@ def _machine() -> str:
 
 
 def not_promised(before: Facts | None, now: Facts) -> str | None:
-    """Return the end of a sentence on why bits may differ from those of a machine with other facts; None if equal.
+    """Return the end of a sentence that says why bits may differ from those made with `before`; None if they cannot.
 
-    before: None of a version that wrote no facts down.
+    before: None if an earlier version wrote no facts down.
     """
     if before is None:
         return "does not say with what it was made: equal bits are not promised"

@@ -1,4 +1,4 @@
-"""Mistakes in the user's own code: which error is one, and the traceback that shows it.
+"""Recognise mistakes in the user's own code, and show their traceback.
 
 A line of code is the user's own unless its file belongs to Seedbed, to an installed package or to the standard library.
 """
@@ -18,7 +18,7 @@ _LIBRARY = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "plat
 
 
 class OtherProcess(RuntimeError):
-    """A mistake in the user's own code that was met in another process. traceback: as `shown` gave it there."""
+    """A mistake in the user's own code that happened in another process. traceback: as `shown` gave it there."""
 
     def __init__(self, message: str, traceback: str):
         super().__init__(message, traceback)
@@ -30,7 +30,7 @@ class OtherProcess(RuntimeError):
 
 def is_own(path: str) -> bool:
     """Return whether a traceback's file is the user's own."""
-    # a name in angle brackets is no file; that of a compiled module is relative to where it was compiled
+    # not absolute: a name in angle brackets, or a compiled module's path relative to where it was compiled
     if not os.path.isabs(path) or path.startswith(_LIBRARY) or _PACKAGES & set(Path(path).parts):
         return False
     return not os.path.realpath(path).startswith(_SEEDBED)
@@ -58,7 +58,7 @@ def full_traceback() -> bool:
 
 
 def shown(error: BaseException) -> str:
-    """Return an error's traceback: of a mistake in the user's own code, the lines of that code only."""
+    """Return an error's traceback; for a mistake in the user's own code, only the lines of that code."""
     if isinstance(error, OtherProcess):
         return error.traceback
     own = None if full_traceback() else own_error(error)

@@ -1,6 +1,6 @@
 """One process at a time trains in a folder: a lock, with its owner's pid, host and start beside it.
 
-The lock is the operating system's, so that a process that dies gives it up, and the next one takes the folder over.
+The lock is one of the operating system: a process that dies loses it, and the next one takes the folder over.
 """
 
 from __future__ import annotations

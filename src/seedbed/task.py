@@ -25,8 +25,9 @@ log = logging.getLogger("seedbed")
 def train(cfg: DictConfig) -> float | None:
     """Train the run and leave its files in Hydra's folder; return the metric that a sweeper sees.
 
-    A job of a sweep goes on from its own last checkpoint. Raises ConfigError for a mistake in the config, after which
-    the folder of a single run is gone, and whatever stops the training, after which metrics.json says failed.
+    A job of a sweep goes on from its own last checkpoint. Raises ConfigError for a mistake in the config, after
+    removing what a single run put into its folder; raises any other error after writing metrics.json with status
+    failed.
     """
     forget_cluster()
     hydra = HydraConfig.get()
@@ -37,7 +38,7 @@ def train(cfg: DictConfig) -> float | None:
     try:
         # the folder of a job is held by whoever runs it (see sweeps/states.py)
         with nullcontext() if sweep else owned(folder):
-            (folder / "metrics.json").unlink(missing_ok=True)  # of the run that this one goes on from
+            (folder / "metrics.json").unlink(missing_ok=True)  # left by the run that this one resumes
             check(config)
             metrics = _train(config, folder, dict(hydra.runtime.choices), sweep, here)
     except Exception as error:
@@ -68,7 +69,7 @@ def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | No
 
 
 def without_room(error: OSError, folder: Path) -> str:
-    """Return the line about a run whose files could not be written, and how it goes on when they can."""
+    """Return the line that says which file could not be written, and how to resume once there is room."""
     last = folder / "checkpoints" / "last.ckpt"
     words = [typed("hydra.run.dir", folder), *([typed("ckpt_path", last)] if last.exists() else [])]
     again = f"make room, then go on with the same command and {' '.join(words)}"
@@ -76,7 +77,7 @@ def without_room(error: OSError, folder: Path) -> str:
 
 
 def _absolute(config: dict, here: Path) -> dict:
-    """Return the config with its paths as of the folder in which the command was typed; hydra.job.chdir changes it."""
+    """Return the config with paths as of the folder where the command was typed, which hydra.job.chdir leaves."""
     if Path.cwd() == here:
         return config
     data = config["data"]

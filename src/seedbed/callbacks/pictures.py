@@ -25,9 +25,10 @@ CURVES = (TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY, LR)
 class Pictures(Callback):
     """Draws samples and class means at the start; curves, schedule, confusion matrix and worst mistakes at the end.
 
-    The first layer's weights are drawn at the start, after every `every` epochs and at the end, where they are pictures
+    The first layer's weights are drawn at the start, after every `every` epochs and at the end, if they form pictures
     (linear over the pixels, or kernels over 1 or 3 channels). Mistakes are those of the last weights on the validation
-    set. Data without classes has neither samples nor mistakes. Training gives the same bits as without.
+    set. Data without classes has neither samples nor mistakes. Training gives the same bits with and without this
+    callback.
     Raises ConfigError for a GAN, whose critic knows no classes of digits.
     """
 
@@ -69,9 +70,9 @@ class Pictures(Callback):
             publish(trainer, "first_weights", figure)
 
     def _draw_curves(self, trainer, module) -> None:
-        """Draw TensorBoard's values by step, those of a resumed run's beginning too; without them the epochs'.
+        """Draw TensorBoard's values by step, with those from before a resume; without TensorBoard, the values by epoch.
 
-        The untrained network alone has no curve.
+        Before the first step there is no curve to draw.
         """
         if not module.steps:
             return
@@ -84,7 +85,7 @@ class Pictures(Callback):
             publish(trainer, "curves", figure)
 
     def _draw_schedule(self, trainer, module) -> None:
-        """Draw the numbers that are driven, unless there was no step or no gradient to step with."""
+        """Draw the numbers that the schedule drives, if there was a step and the optimiser has an lr."""
         options = trainer.optimizers[0].defaults if trainer.optimizers else {}
         if module.total_steps and LR in options:
             given = {name: number_of(options, name) for name in (LR, *module.schedule.curves)}

@@ -11,7 +11,7 @@ from torch import Tensor
 from seedbed.data.rows import Rows, Source
 from seedbed.data.splits import Split
 
-# pixels that one call gathers and converts: several small batches at once, and 1 MB of floats stays in the cache
+# pixels that one call gathers and converts: several small batches at once, whose 1 MB of floats stays in the cache
 BLOCK = 250_000
 
 
@@ -28,7 +28,8 @@ class Order:
         """Return a permutation, int64 [N]. It follows from (seed, epoch) alone, on every machine."""
         if self.seed is None:
             return torch.arange(self.size)
-        # SeedSequence gives neighbouring (seed, epoch) pairs unrelated generators, unrelated to torch's own, too
+        # SeedSequence makes the generators of neighbouring (seed, epoch) pairs unrelated to each other and to torch's
+        # own
         mixed = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0]
         return torch.randperm(self.size, generator=torch.Generator().manual_seed(int(mixed)))
 
@@ -57,9 +58,9 @@ class Loader:
     With a list of G seeds, batches are [G, B, …]: one in each of G orders.
     A batch of all ranks has world × batch_size samples, of which rank r gets every world-th. No sample is lost or
     repeated, and every rank has as many batches; in the last one, some ranks can have a sample less.
-    The loader is stateful: after `load_state_dict`, a pass over the epoch of the saved state continues behind the
+    The loader is stateful: after `load_state_dict`, a pass over the epoch of the saved state continues after the
     batches that were already given.
-    source: yield `Rows` of it in the place of floats.
+    source: if given, batches are `Rows` of it instead of floats.
     Raises ValueError if the split is too small for a single batch.
     """
 
@@ -97,7 +98,7 @@ class Loader:
 
     @property
     def per_rank(self) -> float:
-        """Mean number of samples a rank has in the latest batch."""
+        """The mean number of samples per rank in the latest batch."""
         step = self.batch_size * self.world
         return min(step, len(self.y) - (self._state["position"] - 1) * step) / self.world
 

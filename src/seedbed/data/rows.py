@@ -1,10 +1,10 @@
-"""Batches by reference: numbers of images, read where they lie, with the zeros left out where that pays.
+"""Batches by reference: row numbers of images, which are read in place and without their zeros where that pays.
 
 Four fifths of MNIST's pixels are 0, and a product that skips them is exact: a zero adds nothing. An image then is a
 list of (column, pixel), and a batch of images times weights [I, O] is a batch of bags of embeddings: for each image,
-`F.embedding_bag` adds up the rows of the weights that its columns name, each times its pixel. The gradient of the
-weights is the same call on the transposed lists: for each column, the images in which it is not 0, and in the place of
-the weights the gradient [B, O] of the output.
+`F.embedding_bag` adds up the rows of the weights that its columns name, each times its pixel. The gradient by the
+weights is the same call on the transposed lists, which name for each column the images in which it is not 0. The
+gradient [B, O] of the output then takes the place of the weights.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# columns of the dense matrix in a call, about: 784 rows of 128 floats stay in a core's cache while all bags read them
+# about how many columns of the dense matrix a call reads: 784 rows of 128 floats stay in a core's cache meanwhile
 BLOCK = 128
-# a list costs the same however many columns of weights it serves; skipping pays from so many on, and below this share
-# of pixels that are not 0
+# a list costs the same for any number of weight columns: skipping pays from LEAST_COLUMNS on, if at most the share
+# MOST_FILLED of the pixels is not 0
 LEAST_COLUMNS, MOST_FILLED = 256, 0.3
 
 

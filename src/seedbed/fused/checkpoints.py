@@ -33,7 +33,7 @@ class StackCheckpoints(Checkpoints):
         self.progress = state["progress"]
 
     def _is_good(self, module) -> bool:
-        # those of members that diverged are not
+        # members that diverged must not keep the stack from writing its checkpoint
         return True
 
     def on_validation_end(self, trainer, module) -> None:

@@ -1,7 +1,7 @@
 """A stack's members spread over the cores: each core makes its members' whole step with one thread.
 
 Threads inside an operation wait for each other at its end, hundreds of times a step, and spin while they wait. Members
-need nothing of each other, so here a step has two such ends, where a thread that waits sleeps.
+are independent, so here a step has only two such waits, and a thread that waits sleeps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Cores:
         torch.set_num_threads(self.count)
 
     def map(self, call: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """Return call(item) of each item; each core takes every count-th of them, this thread among the others."""
+        """Return call(item) for each item. Each core takes every count-th item; this thread works for one of them."""
         results: list[T] = [None] * len(items)  # type: ignore[list-item]
 
         def work(core: int) -> None:
@@ -54,7 +54,7 @@ def shares(members: int, cores: int) -> list[slice]:
 
 
 class KnownGradients(torch.autograd.Function):
-    """A scalar whose gradients by `params` are known already; a backward pass hands them out."""
+    """A scalar whose gradients by `params` are known already; the backward pass returns them."""
 
     @staticmethod
     def forward(ctx, value: Tensor, gradients: Sequence[Tensor], *params: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class KnownGradients(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, scale: Tensor):
-        # without another reference they become the parameters' .grad, and are not copied
+        # if nothing else refers to them, autograd takes them as the parameters' .grad without a copy
         gradients, ctx.gradients = ctx.gradients, None
         if scale != 1:
             torch._foreach_mul_(gradients, scale.item())

@@ -9,20 +9,20 @@ from torch import Tensor
 
 from seedbed.data.rows import BLOCK, Lists, Source
 
-# a group's rows [B], and its members of those at hand
+# the rows [B] of a group's batch, and the slice of its members among those at hand
 Piece = tuple[Tensor, slice]
 
 
 def skipping_layout(weight: Tensor) -> Tensor:
-    """Return weight [M, O, I] in memory as [I, M, O]: a row of it holds what one pixel adds to all members' outputs."""
+    """Return weight [M, O, I], laid out in memory as [I, M, O]: a row holds the weights of one pixel in all members."""
     return weight.permute(2, 0, 1).contiguous().permute(1, 2, 0)
 
 
 class FirstLayer(torch.autograd.Function):
     """x [B, I] of each piece · weight [m, O, I] + bias [m, O] → [m, B, O].
 
-    gradient: where the gradient by the weights is written; like `weight` a slice of the whole stack's, laid out by
-    `skipping_layout`.
+    gradient: the tensor to write the gradient by the weights into; like `weight`, a slice of the whole stack's, laid
+    out by `skipping_layout`.
     """
 
     @staticmethod
@@ -48,7 +48,7 @@ class FirstLayer(torch.autograd.Function):
 
 
 def _blocks(weight: Tensor) -> Iterator[slice]:
-    """Yield members whose outputs together are about as wide as a block of columns."""
+    """Yield slices of members whose outputs together have about BLOCK columns."""
     size = max(1, round(BLOCK / weight.shape[1]))
     return (slice(a, a + size) for a in range(0, len(weight), size))
 

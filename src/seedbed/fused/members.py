@@ -19,7 +19,7 @@ Curve = list[tuple[float, int, Values]]
 
 
 class MemberRecords:
-    """The metrics of a trained stack by member. steps: those of the run at the end of each epoch."""
+    """The metrics of a trained stack by member. steps: the run's number of steps at the end of each epoch."""
 
     def __init__(self, stack: Stack, steps: Sequence[int]):
         self._stack, self._steps = stack, list(steps)
@@ -43,11 +43,11 @@ class MemberRecords:
             yield epoch, wall, step, {name: each[i] for name, each in values.items()}
 
     def rows(self, i: int, share: float) -> list[dict[str, Any]]:
-        """Return the rows of history.csv. share: seconds of an epoch."""
+        """Return the rows of history.csv. share: seconds that a member's epoch took."""
         return [{"epoch": e, **values, "seconds": round(share * e, 6)} for e, _, _, values in self._epochs(i)]
 
     def metrics(self, i: int, share: float) -> dict[str, Any]:
-        """Return what metrics.json holds, without the seed. share: seconds of an epoch."""
+        """Return what metrics.json holds, without the seed. share: seconds that a member's epoch took."""
         stack, epochs = self._stack, int(self.epochs[i])
         last = {name: values[i] for name, values in self._history[epochs - 1].items()}
         metrics = {
@@ -66,7 +66,7 @@ class MemberRecords:
         return max(int(self._stack.ended_steps[i]), 0) or self._steps[int(self.epochs[i]) - 1]
 
     def logged(self, metrics: dict[str, Any]) -> Values:
-        """Return those of a member's metrics that are curves."""
+        """Return those of a member's metrics that have a curve."""
         return {name: metrics.get(name) for name in {**self._history[-1], **self._tested}}
 
     def curves(self, i: int) -> Curve:

@@ -39,7 +39,7 @@ class StackedNet(nn.Module):
             self.register_buffer(f"stacked_buffer_{i}", buffer)
         skeleton = deepcopy(nets[0]).to("meta")
         self.first_linear = _first_linear(skeleton)
-        # whether the first layer skips zeros, for which its weights lie in memory in another order
+        # whether the first layer skips zeros; its weights then have another order in memory
         self.skips_zeros = False
         if self.first_linear:
             for name in _leading_names(skeleton, 2):
@@ -91,7 +91,7 @@ class StackedNet(nn.Module):
         return x
 
     def _pieces(self, members: slice, rows: Tensor) -> list[Piece]:
-        """Return the batch of each group [B], with its members among the slice; rows [B] are all members' batch."""
+        """Return the batch [B] and the members of each group in the slice; rows: [G, B], or [B] for all members."""
         rows = rows.view(-1, rows.shape[-1])
         size, begin = self.members // len(rows), members.start
         groups = range(begin // size, (members.stop - 1) // size + 1)

@@ -1,4 +1,4 @@
-"""Which jobs of a sweep can be one tensor program, and how large a stack may be."""
+"""Decide which jobs of a sweep train as one tensor program, and with which others."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Any
 Config = Mapping[str, Any]
 SUPERVISED = "seedbed.training.supervised.Supervised"
 LOGGERS = ({}, {"tensorboard": {"_target_": "seedbed.training.logger.RunLogger"}})
-EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"  # a stack does that for each member, by these alone:
+# a stack applies this callback to each member, if it has only the options in STOPS_BY
+EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 STOPS_BY = {"_target_", "monitor", "mode", "patience", "min_delta"}
-# mean the same for a stack
+# options of the Trainer that mean the same for a stack
 TRAINER = {"_target_", "max_epochs", "accelerator", "devices", "strategy", "precision", "gradient_clip_val"}
 TRAINER |= {"loop", "threads", "accumulate_grad_batches", "limit_train_batches", "deterministic", "benchmark"}
 TRAINER |= {"log_every_n_steps"}
@@ -26,7 +27,7 @@ TRAINER |= {"log_every_n_steps"}
 class StackPlan:
     """Jobs to train as one: `jobs` lists them group by group, each group's members share their batches.
 
-    by_rows: whether they may get their batches as `Rows`. Stacks that an earlier version planned go on without.
+    by_rows: whether they may get their batches as `Rows`. Stacks that an earlier version planned resume without `Rows`.
     """
 
     jobs: list[int]
@@ -60,7 +61,7 @@ def why_alone(config: Config) -> str | None:
 
 
 def architecture(config: Config) -> str:
-    """Return what is equal in a stack: the config without seeds, init, schedule, numbers of optimiser and loss."""
+    """Return what a stack's members share: the config without seeds, init, schedule, numbers of optimiser and loss."""
     fixed = {k: v for k, v in config.items() if k not in ("seed", "init", "schedule", "optimized_metric")}
     fixed["data"] = {k: v for k, v in config["data"].items() if k != "seed"}
     fixed["optim"] = {k: v for k, v in config["optim"].items() if k.startswith("_") or isinstance(v, bool)}
@@ -69,7 +70,7 @@ def architecture(config: Config) -> str:
 
 
 def order_of(config: Config) -> int | None:
-    """The seed of the order in which a job sees its data; None where the set's own order is kept."""
+    """Return the seed of the order in which a job sees its data; None if it keeps the set's own order."""
     return config["data"]["seed"] if config["data"]["shuffle"] else None
 
 
@@ -91,14 +92,14 @@ def plan(configs: Mapping[int, Config], most: int) -> list[StackPlan]:
 
 
 def _chunks(items: Sequence, most: int) -> list[Sequence]:
-    """As few pieces of at most `most` as possible, of nearly equal length."""
+    """Cut items into as few pieces of at most `most` as possible, of nearly equal length."""
     pieces = -(-len(items) // most)
     cuts = [len(items) * i // pieces for i in range(pieces + 1)]
     return [items[a:b] for a, b in itertools.pairwise(cuts)]
 
 
 def record(folder: Path, stacks: Sequence[StackPlan], alone: Sequence[int]) -> None:
-    """Write down who trains with whom: free memory and timings decided, and would decide otherwise another time."""
+    """Write down which jobs train together: free memory and timings decided it, and may decide otherwise next time."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "plan.tmp"
     temporary.write_text(
@@ -108,7 +109,7 @@ def record(folder: Path, stacks: Sequence[StackPlan], alone: Sequence[int]) -> N
 
 
 def recorded(folder: Path) -> tuple[list[StackPlan], list[int]]:
-    """The stacks, and the jobs alone, of a sweep that was killed; what was split later stands in the later plan."""
+    """Return the stacks and the lone jobs of a killed sweep; a later plan replaces the stacks that it split."""
     stacks: list[StackPlan] = []
     alone: list[int] = []
     for path in sorted(folder.glob("plan-*.json")):

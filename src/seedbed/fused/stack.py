@@ -31,10 +31,10 @@ class Stack(Supervised):
     optimiser (`defaults` of its class `kind`), in their schedules and in the numbers of the loss. `history` holds each
     epoch's metrics; `best` and `final` hold the tensors of the members' checkpoints.
 
-    A member stops when its loss is not finite (looked at after every tenth step and at the end of an epoch), or at the
-    end of an epoch when `stopper`, the EarlyStopping that its solo run would have, says so, or when it falls behind at
-    a rung of `halving`. Members that stopped leave the stack:
-    networks and optimiser then hold only the m members whose numbers are in `rows` [m]. Results are kept for all M.
+    A member stops when its loss has left all bounds (checked every tenth step and at the end of an epoch), when
+    `stopper`, the EarlyStopping of its solo run, says so at the end of an epoch, or when it falls behind at a rung of
+    `halving`. Members that stopped leave the stack: networks and optimiser then hold only the m members whose numbers
+    are in `rows` [m]. Results are kept for all M.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Stack(Supervised):
         self.accuracy_by_class: Tensor | None = None
         # epochs that the members trained, added up
         self.epochs_trained = 0
-        # [M]: the epoch in which a member stopped before the others, or -1, and its steps then; whether it fell behind,
-        # or diverged, and at which step
+        # [M]: the epoch in which a member stopped before the others, or -1, and its steps then; the step at which it
+        # diverged, or 0; whether it was dropped at a rung, and whether it diverged
         self.ended_at = torch.full((self.members,), -1)
         self.ended_steps = torch.full((self.members,), -1)
         self.diverged_at = torch.zeros(self.members, dtype=torch.long)
@@ -83,7 +83,7 @@ class Stack(Supervised):
         self.final: dict[str, Tensor] = {}
 
     def new_sums(self, count: int) -> Tensor:
-        """float64 zeros [count, m]."""
+        """Return float64 zeros [count, m]."""
         return torch.zeros(count, self.net.members, dtype=torch.float64)
 
     @property
@@ -229,7 +229,7 @@ class Stack(Supervised):
         self._distinct_schedules = _distinct([self.schedules[i] for i in rows])
 
     def _groups_left(self) -> Tensor:
-        """Return which of the groups with which the stack began it still holds."""
+        """Return the numbers of the original groups that the stack still holds."""
         return (self.rows // (self.members // self.all_groups)).unique()
 
     def _serve_only_groups_left(self, served: Tensor) -> None:
@@ -275,7 +275,7 @@ class Stack(Supervised):
         score = merit(self.metrics)
         if score is not None:
             ended = (self.ended_at >= 0) & (self.ended_at != self.current_epoch)
-            # the accuracy of weights that are nan is a number, too
+            # weights that are nan have an accuracy too, which does not count
             better = (score > self.best_score) & ~ended & ~self.diverged
             self.best_score[better], self.best_epoch[better] = score[better], self.current_epoch
             self._keep(self.best, better)
@@ -365,7 +365,8 @@ class Stack(Supervised):
         super().on_load_checkpoint(checkpoint)
         for name, value in checkpoint["stack"].items():
             setattr(self, name, value)
-        # the stack takes its size when it was saved, before Lightning loads weights and optimiser state of that size
+        # the stack takes the size that it was saved with, before Lightning loads weights and optimiser state of that
+        # size
         rows = checkpoint["rows"]
         self.net.hold({name: value[rows] for name, value in self.net.stacked_state().items()}, checkpoint["groups"])
         self._hold(rows)

@@ -40,7 +40,8 @@ from seedbed.training.run import write_metrics
 from seedbed.training.threads import run_threads
 
 log = logging.getLogger(__name__)
-# members of a stack that diverged whose run is repeated, and up to which step, to find the layer at fault: 55 ms each
+# to find the layer at fault, the runs of a stack's first REPEATED members that diverged are repeated, 55 ms each, if
+# they diverged within REPEATED_STEPS
 REPEATED, REPEATED_STEPS = 20, 500
 
 
@@ -54,11 +55,11 @@ class FusedJob:
 
 
 class FusedSweep:
-    """The stacks of one sweep: what seedbed.sweeps.batch.Stacks asks for.
+    """The stacks of one sweep; implements the protocol seedbed.sweeps.batch.Stacks.
 
-    jobs: number → (config, folder, choices). sweep: its folder. max_stack: members of a stack at most; None: as many as
-    fit in memory. halving: factor and first of `Halving`, for each stack, by the metric that the jobs optimise; a
-    factor of None drops nobody.
+    jobs: number → (config, folder, choices). sweep: its folder. max_stack: largest number of members of a stack; None:
+    as many as fit in memory. halving: factor and first of `Halving`, for each stack, by the metric that the jobs
+    optimise; a factor of None drops nobody.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class FusedSweep:
     def plan(self, left: set[int]) -> tuple[list[dict], dict[int, str], list[int]]:
         """Partition the jobs that are left: (stacks, jobs alone with the reason, jobs with a value not allowed).
 
-        The stacks of a sweep that was killed are found as they were; jobs that are in none yet get new ones.
+        A killed sweep keeps its stacks; jobs that are in none yet get new ones.
         """
         refused = [n for n in sorted(left) if not _is_allowed(self.jobs[n].config)]
         left = left.difference(refused)
@@ -99,7 +100,7 @@ class FusedSweep:
         return [asdict(stack) for stack in before + stacks], alone | alone_now | unfit, refused
 
     def why_alone(self, number: int) -> str | None:
-        """Return what its optimiser or schedule has and a stack has not; None if the job can be stacked."""
+        """Return what the job's optimiser or schedule has and a stack lacks; None if the job can be stacked."""
         config = self.jobs[number].config
         try:
             optimizer, driven = self.parts.optimizer(config), frozenset(self.parts.schedule(config).curves)
@@ -118,7 +119,7 @@ class FusedSweep:
         return plan({n: job.config for n, job in jobs.items()}, most or self.max_stack or len(jobs))
 
     def fitting(self, stacks: Sequence[StackPlan]) -> tuple[list[StackPlan], dict[int, str]]:
-        """The stacks, split where they do not fit, and the jobs that are better run alone, each with the reason."""
+        """Return the stacks, split where they do not fit, and the jobs that run better alone, each with the reason."""
         pieces, alone = [], {}
         for stack in stacks:
             try:
@@ -156,7 +157,7 @@ class FusedSweep:
         return nets
 
     def train(self, stack: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Train one stack of `plan`, or go on with it where it was killed.
+        """Train one stack of `plan`, or resume it where it was killed.
 
         Yields (job, metrics) when the job's folder is complete.
         """
@@ -182,7 +183,7 @@ class FusedSweep:
                 pieces = self._again(piece, half, []) + pieces
 
     def _again(self, piece: StackPlan, most: int | None, alone: Sequence[int]) -> list[StackPlan]:
-        """Other stacks of the same jobs, of at most `most`, without those that are to run alone."""
+        """Return new stacks of a piece's jobs, of at most `most` members, without the jobs in `alone`."""
         shutil.rmtree(self._folder(piece), ignore_errors=True)
         stacks = self.stacks(most, [n for n in piece.jobs if n not in alone])
         record(self.scratch, stacks, alone)
@@ -249,7 +250,7 @@ class FusedSweep:
             yield number, metrics
 
     def _divergence(self, job: FusedJob, data: DataModule, stack: Stack, i: int) -> dict[str, Any]:
-        """Return the step, lr and layer with which member i left the range; the layer by repeating its run alone."""
+        """Return the step, lr and layer at which member i diverged; to find the layer, its run is repeated alone."""
         step, data = int(stack.diverged_at[i]), copy(data)  # type: ignore[index]
         data.seed = order_of(job.config)
         repeated = step <= REPEATED_STEPS and int(stack.diverged[:i].sum()) < REPEATED
@@ -259,7 +260,7 @@ class FusedSweep:
 
 
 def _activations_per_row(stack: Stack) -> int:
-    """Numbers that a member puts out for one image, about: of its widest layers' outputs."""
+    """Return about how many numbers the layers of a member put out for one image."""
     return max(1, sum(p.shape[1] for name, p in stack.net.stacked_state().items() if name.endswith("bias")))
 
 

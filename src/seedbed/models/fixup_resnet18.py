@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from seedbed.models.convnet import require_images
 
-# A number that enters as RATE·p moves with RATE² = a tenth of the learning rate under gradient descent, as published
-# training scripts have it. With the whole of it, an epoch of one-cycle at 0.1 ended at an accuracy of ½.
+# Under gradient descent a number that enters as RATE·p moves with RATE², a tenth, of the learning rate, as in published
+# training scripts. With the full rate, an epoch of one-cycle at 0.1 ended at an accuracy of ½.
 RATE = 0.1**0.5
 
 
@@ -59,8 +59,8 @@ class Residual(nn.Module):
 def fixup_resnet18(in_shape: Sequence[int], num_outputs: int, width: int = 64) -> nn.Module:
     """resnet18's convolutions with Fixup's scalars where its BatchNorms were; `init=fixup` makes it train.
 
-    It bears half of resnet18's learning rate, or needs `trainer.gradient_clip_val=1`: at 0.1 one of two seeds diverged.
-    The residual blocks have an attribute `branch`, by which the init finds them.
+    It tolerates half of resnet18's learning rate, or needs `trainer.gradient_clip_val=1`: at 0.1 one of two seeds
+    diverged. The residual blocks have an attribute `branch`, by which the init finds them.
     """
     require_images("fixup_resnet18", in_shape)
     stem = [_conv(in_shape[0], width, 7, 2), Bias(), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]

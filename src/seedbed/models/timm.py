@@ -70,9 +70,9 @@ def timm(
 
 @contextmanager
 def _hub() -> Iterator[None]:
-    """Have the hub's client look into its cache only, if the hub does not answer in 5 s.
+    """Restrict the hub's client to its cache if the hub does not answer within 5 s.
 
-    It would try for most of a minute and log every try.
+    Otherwise the client would try for most of a minute and log every attempt.
     """
     from huggingface_hub import constants
 

@@ -26,8 +26,8 @@ Number: TypeAlias = float | Tensor  # equal for all members, or [M]
 class StackedOptimizer(torch.optim.Optimizer):
     """M members' optimisers in one: member i's numbers are numbers[name][i], a flag is common to all.
 
-    `defaults` keep the numbers given; the next step uses what `drive` made of them. Numbers are in `param_groups`, the
-    rest in `state` under torch.optim's names, [M, *shape] except the common `step`, so `state_dict()` is complete.
+    `defaults` keep the given numbers; `param_groups` hold those of the next step, as `drive` set them. The rest is in
+    `state` under torch.optim's names, [M, *shape] except the common `step`, so `state_dict()` is complete.
     Raises ValueError for a parameter or number whose first dimension is not M.
 
     A subclass names its `numbers` and `flags` and defines `_state_names`, `_coefficients` and `_update`.
@@ -37,7 +37,7 @@ class StackedOptimizer(torch.optim.Optimizer):
     flags: ClassVar[tuple[str, ...]] = ()
     momentum: ClassVar[str] = "momentum"  # the number that a schedule of the momentum drives
     counts_steps: ClassVar[bool] = False  # whether its state has a `step`
-    # calls a function with each of some items; a stack's calls it on several cores
+    # calls a function with each item; a stack replaces it by one that uses several cores
     map: Callable[[Callable, Sequence], list] = staticmethod(lambda call, items: [call(item) for item in items])
     corrects_bias: ClassVar[bool] = False  # whether coefficients depend on the number of the step
 
@@ -67,7 +67,7 @@ class StackedOptimizer(torch.optim.Optimizer):
 
     @property
     def lr(self) -> Tensor:
-        """float64 [M]: what the next step uses."""
+        """The learning rates of the next step, float64 [M]."""
         return self.param_groups[0]["lr"]
 
     def take(self, rows: Tensor) -> None:
@@ -76,7 +76,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         for name in self.numbers:
             self.defaults[name], group[name] = self.defaults[name][rows], group[name][rows]
         for p, state in self.state.items():
-            # in memory in the order of p
+            # with p's order in memory
             state |= {k: torch.empty_like(p).copy_(v[rows.to(v.device)]) for k, v in state.items() if v.dim()}
         self._reset()
 
@@ -120,7 +120,7 @@ class StackedOptimizer(torch.optim.Optimizer):
 
             def update(piece, coefficients=coefficients, differing=differing, split=split):
                 columns = list(zip(*piece, strict=True))
-                # of each thread
+                # no_grad holds for one thread, and each piece may run in another
                 with torch.no_grad():
                     self._update(*columns[:split], **coefficients | dict(zip(differing, columns[split:], strict=True)))
 
@@ -153,8 +153,8 @@ class StackedOptimizer(torch.optim.Optimizer):
     def _like(self, p: Tensor, name: str, values: Tensor) -> Tensor:
         """Return values [M] as [M, 1, …] for p, cast from float64 once for all parameters, until the values change.
 
-        Where a later dimension of p varies more slowly in memory than the members, [M, O, 1], so that the arithmetic
-        runs over long rows all the same.
+        If the last dimension of p varies more slowly in memory than the members, the result is [M, O, 1], so that the
+        arithmetic still runs over long rows.
         """
         wide = p.dim() == 3 and p.stride(2) > p.stride(0)
         key = name, p.dtype, p.device, p.shape[1] if wide else 1
@@ -173,7 +173,7 @@ def shared(values: Tensor) -> Number:
 
 
 def used(number: Number) -> bool:
-    """Whether any member has it other than 0."""
+    """Return whether the number of any member is not 0."""
     return isinstance(number, Tensor) or number != 0
 
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import FileWriter
 
-# what the folder of a sweep holds
+# the file that marks a sweep's folder
 SWEEP = "manifest.jsonl"
 
 
 def publish(trainer, name: str, figure: Figure, shared: bool = False) -> None:
-    """Write `pictures/NAME.png` into the run's folder, over an earlier one, and the same to TensorBoard at this step.
+    """Write `pictures/NAME.png` into the run's folder, replacing an earlier one, and add it to TensorBoard.
 
     Only the first process writes. The folder is the trainer's `default_root_dir`. shared: the jobs of a sweep may have
     the same picture; then it is written once, into the sweep's folder `pictures` and by one job to TensorBoard.
@@ -50,7 +50,7 @@ def sweep_of(folder: Path) -> Path | None:
 
 
 def claim(path: Path, job: str) -> bool:
-    """Return whether this job is the one of its sweep that writes a picture; one that is run again stays it."""
+    """Return whether this job writes the picture for its sweep; a job that is run again still does."""
     owner = path.with_name(f".{path.stem}.job")
     owner.parent.mkdir(exist_ok=True)
     try:
@@ -62,7 +62,7 @@ def claim(path: Path, job: str) -> bool:
 
 
 def event_writer(trainer) -> FileWriter | None:
-    """Return what writes into the run's event file, or None where TensorBoard is not among its loggers."""
+    """Return the writer of the run's event file, or None if TensorBoard is not among its loggers."""
     from lightning.pytorch.loggers import TensorBoardLogger
 
     loggers = (logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))

@@ -1,4 +1,4 @@
-"""Hydra for the commands of Seedbed, and from Python."""
+"""Set up Hydra for the commands of Seedbed, and for use from Python."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
-    """Make a command of a function of a config. config_path: relative to the function's file."""
+    """Turn a function of a config into a command. config_path: relative to the function's file."""
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
         main = hydra.main(config_path=config_path, config_name=config_name, **VERSION_BASE)(function)
@@ -40,7 +40,7 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
         def run() -> None:
             register_choices()
             _print_in_any_locale()
-            logging.raiseExceptions = full_traceback()  # of a train.log on a disk that is full
+            logging.raiseExceptions = full_traceback()  # no traceback for a train.log on a full disk
             threading.excepthook = _thread_failed
             if is_debugged():
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets an error through
@@ -62,7 +62,7 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
 
 
 def _print_in_any_locale() -> None:
-    """Print a question mark for what the terminal's encoding has not, here and in worker processes."""
+    """Print a question mark for characters that the terminal's encoding lacks, here and in worker processes."""
     os.environ.setdefault("PYTHONIOENCODING", ":replace")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -70,7 +70,7 @@ def _print_in_any_locale() -> None:
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:
-    """Say nothing of a disk that is full: TensorBoard's thread hands the error to the run, which says it."""
+    """Stay silent about a full disk: TensorBoard's thread hands the error to the run, which reports it."""
     if full_traceback() or not unwritten(args.exc_value):
         threading.__excepthook__(args)
 
@@ -82,7 +82,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def hydra_with(conf: Path) -> Iterator[Hydra]:
-    """Give Hydra with the configs of a folder and our choices, for use from Python; `hydra.compose` works too."""
+    """Yield Hydra with the configs of a folder and our choices, for use from Python; `hydra.compose` works too."""
     register_choices()
     with hydra.initialize_config_dir(str(conf), job_name="train", **VERSION_BASE):
         yield GlobalHydra.instance().hydra

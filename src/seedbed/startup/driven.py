@@ -1,4 +1,4 @@
-"""Whether another program runs this script: a debugger, a profiler, coverage, a notebook."""
+"""Detect whether another program runs this script: a debugger, a profiler, coverage, a notebook."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_driven() -> bool:
 
 
 def is_debugged() -> bool:
-    """Return whether a debugger runs this script; it has to see an error where that leaves the script."""
+    """Return whether a debugger runs this script, which has to see the errors that leave it."""
     return any(frame.f_globals.get("__name__") in DEBUGGERS for frame in _stack())
 
 

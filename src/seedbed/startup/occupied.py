@@ -1,4 +1,4 @@
-"""A run's folder that holds a run already."""
+"""Refuse a run's folder that already holds another run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TRACES = ("metrics.json", "checkpoints", ".hydra", "manifest.jsonl")
 EVENTS = "events.out.tfevents.*"
 # path → content of the files that were there before this command: a refused command puts them back
 _before: dict[Path, bytes] = {}
-# what else was there: it stays
+# checkpoints and events that were there: they stay
 _kept: set[Path] = set()
 
 
 def check_free(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise Refusal if the folder holds another run, or a finished one.
 
-    A run goes on from its own checkpoint. One with the same config that never ended starts anew.
+    A run may resume from its own checkpoint. An unfinished run with the same config may start again.
     """
     _before.clear()
     _kept.clear()
@@ -58,7 +58,7 @@ def check_free(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the run's folder. Raises OSError if that is not possible, or no file can be written there."""
+    """Make the run's folder. Raises OSError if that fails, or if no file can be written there."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"x")

@@ -1,4 +1,4 @@
-"""Paths on the command line whose characters Hydra's grammar reads otherwise: quotes, brackets, commas, blanks."""
+"""Refuse paths on the command line with characters that mean something to Hydra: quotes, brackets, commas, blanks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATHS = ("resume", "ckpt_path", "data.root", "data.points", "hydra.run.dir", "hy
 def check_paths(words: Sequence[str]) -> None:
     """Raise Refusal, with what to type instead, for a path that Hydra cannot read, or would read as a list or a dict.
 
-    words: the command line's.
+    words: of the command line.
     """
     for word in words:
         key, _, text = word.partition("=")

@@ -1,4 +1,4 @@
-"""Check a composed config between Hydra's composing it and its making a folder."""
+"""Check a config after Hydra has composed it, and before Hydra writes anything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("seedbed")
 
 
 class Preflight(Callback):
-    """Refuses a command with a bad value before anything is written; sums up a sweep at its end.
+    """Refuses a command with a bad value before anything is written; writes a sweep's summary at its end.
 
     It changes no config. Hydra 1.4 turns an exception of a callback into a warning, but lets a SystemExit through.
     """

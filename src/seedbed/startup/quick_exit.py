@@ -1,4 +1,4 @@
-"""End a process without the time that Python takes to destroy torch's objects."""
+"""End a process without waiting for Python to destroy torch's objects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seedbed.startup.driven import is_driven
 def quick_exit() -> None:
     """End the process with status 0.
 
-    With SEEDBED_PLAIN=1, or where another program has something to do after the script, return and let Python end it.
+    With SEEDBED_PLAIN=1, or if another program runs the script and may go on after it, return and let Python end it.
     """
     if not PLAIN and not is_driven():
         exit_without_destruction()

@@ -28,10 +28,10 @@ COMPILER, METRICS, PLOTS = "torch._dynamo", "torchmetrics", "torchmetrics.utilit
 def import_torch() -> None:
     """Import torch and Lightning with `Late` modules, unless torch is imported already or SEEDBED_PLAIN=1.
 
-    The garbage collector is off meanwhile, and never looks at what torch made: imports make objects, not garbage.
+    The garbage collector is off meanwhile, and later ignores what torch made: imports make objects, not garbage.
 
-    Threads that wait for each other at the end of an operation are told to sleep soon: OpenMP's, which torch uses, spin
-    for milliseconds otherwise, and keep the core from the thread that they wait for where other processes are busy.
+    torch's OpenMP threads wait for each other at the end of an operation. They are told to sleep soon: otherwise they
+    spin for milliseconds, and on a busy machine keep the core from the thread that they wait for.
     """
     if PLAIN or "torch" in sys.modules:
         return

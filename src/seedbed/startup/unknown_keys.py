@@ -19,7 +19,7 @@ def check_added_keys(overrides: Sequence[str], config: dict[str, Any]) -> None:
     """Raise ConfigError for `+lr=0.1` or `+mine.lr=0.1`: a new key at the top that no interpolation names.
 
     overrides: as typed. config: composed, its interpolations kept, without the hydra node. A new key inside a part is
-    checked by the part, which takes it or does not.
+    checked by the part, which accepts or refuses it.
     """
     texts = [*overrides, *(str(value) for _, value in leaves(config))]
     known = [key for key, _ in leaves(config)]

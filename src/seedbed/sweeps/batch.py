@@ -1,4 +1,4 @@
-"""Run the jobs of a batch that are left: stacks first, then the jobs that are in none."""
+"""Run the unfinished jobs of a batch: stacks first, then the jobs that are in none."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Stacks(Protocol):
 
 
 class Batch:
-    """The jobs of one call of the launcher; those in `left` are to run. stopped: by the first failure."""
+    """The jobs of one call of the launcher; those in `left` are to run. stopped: whether on_error=stop ended it."""
 
     def __init__(self, launcher: SweepLauncher, jobs: Mapping[int, Any], left: Mapping[int, ComposedJob]):
         self.launcher, self.left = launcher, left
@@ -124,7 +124,7 @@ class Batch:
             self.stopped = launcher.on_error == "stop"
 
     def _hand_out(self, tasks: list[Task], workers: Workers) -> None:
-        """Have workers run the tasks, and stop what has not begun at the first failure if on_error=stop."""
+        """Have workers run the tasks; with on_error=stop, the first failure stops those that have not begun."""
         lost = []
         running = workers.run(RunTask(self.launcher.task, self.launcher.stacks), tasks)
         try:
@@ -184,14 +184,14 @@ class Batch:
         self.results[number].return_value = returned(metrics, job.config.get("optimized_metric"))
 
     def _say_stack_failed(self, error: BaseException) -> None:
-        """One of its jobs is at fault; run alone, it will fail alone."""
+        """Log that a stack failed: one of its jobs is at fault and, run alone, will fail alone."""
         log.error("a stack failed (stacks.log has more), its jobs run one by one: %s", one_line(error))
         with suppress(OSError), open(self.sweep / "stacks.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
 
 
 class RunTask:
-    """Run a task in a worker: train its stack, or run its job."""
+    """Runs a task in a worker: trains its stack, or runs its job."""
 
     def __init__(self, run_job: TaskFunction, stacks: Mapping[str, Any] | None):
         self.run_job, self.stacks = run_job, stacks

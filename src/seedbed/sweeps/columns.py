@@ -18,10 +18,10 @@ SHOWN = 5
 def columns(jobs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], swept: Iterable[str]) -> dict[str, str]:
     """Return key → "number" if every job has a number there, else "text"; jobs are (config, choices of groups).
 
-    These are the keys that the command sweeps, even those in which the first jobs of a search are equal, and up to
-    SHOWN in all others that differ. A key that some jobs lack and that is equal in the others is a constant, and one
-    whose value is that of a swept key, as data.seed is the seed, says nothing new. One kind a column: where one job has
-    a number and another has null, or lacks the key, the dashboard could not sort the column.
+    These are the keys that the command sweeps, even if the first jobs of a search agree in them, then other keys that
+    differ, until there are SHOWN columns. A key that some jobs lack and that is equal in the others counts as a
+    constant. A key that always equals a swept one, as data.seed equals seed, is left out. A column has one type: the
+    dashboard could not sort one in which a job has a number and another has null or lacks the key.
     """
     # key → value of each job that has it
     values: dict[str, list[Any]] = {}

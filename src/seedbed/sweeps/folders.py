@@ -5,8 +5,8 @@ Two OmegaConf resolvers give each run and each sweep a folder of its own, in `hy
     ${run_folder:ROOT,NAME}      ROOT/NAME-0, or the first free number
     ${sweep_folder:ROOT,NAME}    the folder that `resume` names; else ROOT/NAME, or the first free NAME-1, NAME-2, …
 
-The folder is made when the value is first asked for, and kept in the config's resolver cache, which Hydra copies to the
-jobs of a sweep: every later question gets the same answer.
+The folder is made when the value is first resolved. Its path stays in the config's resolver cache, which Hydra copies
+to the jobs of a sweep, so that every later look gives the same path.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _resumed(root: Path, resume: str, config: DictConfig) -> Path:
 
 
 def command(config: DictConfig) -> list[str]:
-    """Return the identity of a sweep: its command without its folder, its launcher and SWEEP_KEYS.
+    """Return the identity of a sweep: its command without folder, launcher and SWEEP_KEYS.
 
     `${…}` stays as typed: each job resolves it with its own values.
     """
@@ -111,8 +111,8 @@ def job_names(
 ) -> dict[int, str]:
     """Return number → name, such as `03-linear-lr0.1-seed3`.
 
-    jobs: number → the job's overrides, key → value as typed. swept: the keys that a name shows. groups: the config
-    groups, of which the choice alone is shown. A name has letters, digits and `._+-` only.
+    jobs: number → the job's overrides, key → value as typed. swept: the keys that a name shows. groups: config
+    groups, of which a name shows only the choice. A name has letters, digits and `._+-` only.
     """
 
     def part(key: str, value: str) -> str:

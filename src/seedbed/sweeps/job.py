@@ -52,7 +52,7 @@ class Job:
 def run(task: TaskFunction, job: Job, context: HydraContext | None = None) -> JobReturn:
     """Run `task` on the job's config unless the job is finished; try again after an error, `job.retries` times.
 
-    An error ends in the job's train.log with its traceback, in its metrics.json and in one line on the terminal; the
+    An error goes to the job's train.log with its traceback, to its metrics.json and to one line on the terminal; the
     JobReturn then has the status FAILED and the error. context: the sweep's; another process makes its own, with the
     callbacks of the job's config.
     """
@@ -80,7 +80,7 @@ def run(task: TaskFunction, job: Job, context: HydraContext | None = None) -> Jo
 def fail(folder: Path, error: BaseException, tries_left: int = 0) -> None:
     """Say in one line that a job failed, and keep the error in its train.log and metrics.json.
 
-    The traceback of a mistake in the user's own code is shown, too, once for all jobs of this process that end with it.
+    The traceback of a mistake in the user's own code is printed too, but only once for all jobs of this process.
     """
     message = one_line(error)
     log.error("job %s failed: %s%s", folder.name, message, f" (tries left: {tries_left})" if tries_left else "")

@@ -5,8 +5,8 @@
     skip        the jobs that are finished                              states.py
     run         the others: in this process, by workers, or as stacks   batch.py, job.py, workers/
 
-It knows nothing of training. Hydra gives it the function to run on a config; the configs of the launchers (conf/hydra/
-launcher) name the workers and what trains stacks.
+It knows nothing of training. Hydra gives it the function to run on a config; the nodes of the launchers (choices.py)
+name the workers and the class that trains stacks.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ log = logging.getLogger("seedbed")
 class SweepLauncher:
     """Launches the batches of one sweep.
 
-    workers: node of a class of workers/, or None for this process. stacks: node of what trains several jobs as one (see
-    Stacks in batch.py), or None.
+    workers: node of a class of workers/, or None for this process. stacks: node of a class that trains several jobs as
+    one (see Stacks in batch.py), or None.
     """
 
     def __init__(self, workers: Mapping[str, Any] | None, stacks: Mapping[str, Any] | None):
@@ -59,7 +59,7 @@ class SweepLauncher:
         self.extend = bool(config.get("extend"))
         words = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         _check_one_value(words)
-        # the sweeper varies them, although the jobs of a batch may be equal in one: a search may have batches of one
+        # keys that the sweeper varies, even if all jobs of a batch agree: a search may have batches of one job
         self.searched = {*(config.hydra.sweeper.get("params") or {}), *_sweeping(words)}
         self.folder = Path(config.hydra.sweep.dir)
         self.composer = BulkComposer(hydra_context.config_loader)
@@ -73,7 +73,7 @@ class SweepLauncher:
             raise Refusal(f"hydra.sweep.dir={self.folder}: cannot be written: {error.strerror}") from error
 
     def _check_bits(self, wanted: str | None) -> None:
-        """Say, or refuse, that the jobs left may get other bits here than where the sweep began."""
+        """Warn, or refuse, if the remaining jobs may get other bits here than where the sweep began."""
         if self.manifest.command is None:
             return
         reason = not_promised(self.manifest.made_with, here())
@@ -85,7 +85,7 @@ class SweepLauncher:
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Return the results of a batch of jobs in its order.
 
-        A job that failed is among them with the value None: a sweeper goes on, and the command's exit code says so.
+        A failed job has the value None: the sweeper continues, and the command's exit code reports the failure.
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -159,9 +159,9 @@ class SweepLauncher:
             return error
 
     def _old_and_new_numbers(self, batch: Sequence[Sequence[str]]) -> list[int]:
-        """Return the number that the manifest gave to the same job, or else the next free one, for each job.
+        """Return for each job the number that the manifest gave it, or else the next free one.
 
-        Each number is given once: of equal jobs each has its own.
+        No number is given twice, even to equal jobs.
         """
         old: dict[str, list[int]] = {}
         for n, line in self.manifest.jobs.items():

@@ -67,7 +67,7 @@ class Manifest:
             raise Refused("\n".join([f"{self.path.parent} is the sweep of another command:", *lines]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._end = weakref.finalize(self, give_up, self.path.parent, take(self.path.parent))
-        self._file = open(self.path, "ab")  # noqa: SIM115  # of this sweep as long as the process runs it
+        self._file = open(self.path, "ab")  # noqa: SIM115  # open as long as this process runs the sweep
         self._file.truncate(self._size)
         if self.command != list(command):
             self.command = list(command)
@@ -88,7 +88,7 @@ class Manifest:
         self.jobs |= {job["job"]: job for job in new}
 
     def identity(self, overrides: Sequence[str], config: Mapping[str, Any] | None) -> str:
-        """Return a text that is equal for equal jobs; configs of an earlier version lack keys that have come since."""
+        """Return a text that is equal for equal jobs: the config's hash; for an earlier version, the overrides."""
         return digest(config) if self.version == FORMAT else json.dumps(list(overrides))
 
     def _same(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -96,8 +96,8 @@ class Manifest:
             return False
         if old["hash"] == new["hash"] or self.version == FORMAT:
             return old["hash"] == new["hash"]
-        # an earlier version's config lacks keys that have come since, and its data without classes had the accuracy as
-        # the metric; the overrides are the same
+        # an earlier version's config lacks newer keys, and its metric was the accuracy even for data without classes;
+        # the overrides are the same
         after = dict(leaves(_plain(new["config"])))
         before = ((k, v) for k, v in leaves(_plain(old["config"])) if k != "optimized_metric" and not is_of_sweep(k))
         return all(after.get(key) == value for key, value in before)
@@ -114,7 +114,7 @@ class Manifest:
 
 
 def digest(config: Mapping[str, Any] | None) -> str:
-    """Return a hash that is equal for equal configs, whatever they say of the sweep as a whole."""
+    """Return a hash that is equal for equal configs; SWEEP_KEYS do not count."""
     config = {key: value for key, value in (config or {}).items() if key not in SWEEP_KEYS}
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,6 +1,6 @@
 """Sum up a sweep: summary.csv has a line for each job, summary.md the means over seeds.
 
-Both are made of the files that the jobs left. A job counts in the mean of its combination if it has the metric: one
+Both are made from the files that the jobs left. A job counts in the mean of its combination if it has the metric: one
 that diverged to an accuracy of 0.5 counts with 0.5, and the table says that it diverged.
 """
 
@@ -121,7 +121,7 @@ def _markdown(jobs: Sequence[Job], metric: str) -> str:
 
 
 def _means(jobs: Sequence[Job], metric: str) -> str:
-    """Return the table of the combinations in Markdown, with the range of their seeds and what did not complete."""
+    """Return the table of the combinations in Markdown, with their range over seeds and the jobs not completed."""
     found = combinations(jobs, metric)
     header = [*(key for key in swept(jobs) if key not in SEEDS), "seeds", "mean", "± 95 %", "min", "max"]
     rows, notes = [], []
@@ -165,7 +165,7 @@ def best_table(jobs: Sequence[Job], metric: str | None = None, count: int = MAX_
 
 
 def _best(jobs: Sequence[Job], metric: str, count: int) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the best jobs that have the metric; of two equals the first comes first."""
+    """Return header and rows of the best jobs that have the metric; ties keep the jobs' order."""
     keys = swept(jobs)
     having = [job for job in jobs if job.metric(metric) is not None]
     rows = [
@@ -193,7 +193,7 @@ def failures(jobs: Sequence[Job]) -> str:
 
 
 def _statuses(jobs: Iterable[Job]) -> str:
-    """Return "38 completed, 1 diverged, 1 failed"; the order of the alphabet goes from good to bad."""
+    """Return "38 completed, 1 diverged, 1 failed"; alphabetical order goes from good to bad."""
     return ", ".join(f"{count:,} {status}" for status, count in sorted(Counter(job.status for job in jobs).items()))
 
 
@@ -202,7 +202,7 @@ def _left_out(count: int, what: str) -> str:
 
 
 def _spread(jobs: Sequence[Job], key: str) -> str:
-    """Return the values of a key in a line: all of a few, the ends of many numbers, the first of many texts."""
+    """Return the values of a key in a line: all if they are few, else the ends of numbers or the first texts."""
     values = {job.shown(key): job.values.get(key) for job in jobs}
     numeric = all(isinstance(value, int | float) for value in values.values())
     names = sorted(values, key=values.get) if numeric else list(values)

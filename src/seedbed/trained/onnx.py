@@ -42,10 +42,10 @@ def require_packages() -> None:
 
 
 def export_onnx(loaded: Loaded, path: Path) -> tuple[float, str]:
-    """Write the network to an ONNX file. Returns its largest difference from the network, and on what they were tried.
+    """Write the network to an ONNX file. Return its largest difference from the network, and the inputs tried.
 
-    Input `x` [batch, …]: pixels as the network sees them, (0–255) / divisor − shift, which stand in the file's metadata
-    with the classes' names. Outputs: `output` and, where there are classes, `probabilities`.
+    Input `x` [batch, …]: pixels as the network sees them, (0–255) / divisor − shift. Outputs: `output` and, where there
+    are classes, `probabilities`. The file's metadata has divisor, shift and the classes' names.
     Raises ConfigError where the network cannot be exported, or the file answers differently.
     """
     images, kind = sample(loaded, IMAGES)
@@ -68,7 +68,7 @@ def export_onnx(loaded: Loaded, path: Path) -> tuple[float, str]:
 
 
 def sample(loaded: Loaded, count: int) -> tuple[Tensor, str]:
-    """Return inputs as the network sees them, of the validation set where it can be had, and what they are."""
+    """Return inputs as the network sees them, and their kind: validation samples, or noise if there are no data."""
     try:
         data = build_data(loaded.config)
     except ConfigError:

@@ -1,6 +1,6 @@
-"""Builds the parts of a run from its config, a plain nested dict with every interpolation resolved.
+"""Build the parts of a run from its config, a plain nested dict with every interpolation resolved.
 
-Besides train.py, the plugins and `load.py`, this is the only file that knows Hydra.
+In training/, only this file and `load.py` know Hydra.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ if not torch.cuda.is_available():
 Config = Mapping[str, Any]
 # keys of `trainer` that are not arguments of Lightning's Trainer
 OWN_KEYS = ("loop", "threads")
-# options of the Trainer that print → the logger that they print by
+# options of the Trainer that print → the logger through which they print
 LOGGED = {"profiler": "lightning.pytorch.profilers.profiler"}
 LOGGED["enable_model_summary"] = "lightning.pytorch.callbacks.model_summary"
 # errors by which a part refuses its arguments, or says which package it needs
 MISTAKES = (OSError, MisconfigurationException, ModuleNotFoundError)
 # files whose lines call a part; the last one wraps Lightning's Trainer
 CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__, datamodule.__file__)
-# instructions of Python that raise what a line of code says
+# bytecode instructions of a `raise` statement
 RAISES = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 
 
@@ -74,8 +74,8 @@ RAISES = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 def _mistakes_of_the_user(place: str):
     """Turn the error of a part, or of Lightning's Trainer, about its arguments into a ConfigError.
 
-    Also where there is no such part, or where it does not take such arguments. A mistake in the user's own code stays
-    what it is.
+    The same for a part that does not exist or does not take such arguments. A mistake in the user's own code is raised
+    as it is.
     """
     try:
         yield
@@ -120,7 +120,7 @@ def _is_of_the_call(error: BaseException) -> bool:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Return whether a part has raised a ValueError; one that Python raises inside a part is a mistake in the part."""
+    """Return whether a `raise` of a part made a ValueError; one that Python itself raises is a mistake in the part."""
     innermost = error.__traceback__
     while innermost and innermost.tb_next:
         innermost = innermost.tb_next
@@ -128,7 +128,7 @@ def _is_refusal(error: BaseException) -> bool:
 
 
 def seed_everything(seed: int) -> None:
-    """Do what Lightning's does, without half a millisecond and a stored stack trace for each kind of absent device."""
+    """Do what Lightning's function does, but faster: without half a millisecond for each kind of absent device."""
     random.seed(seed)
     np.random.seed(seed)
     if torch.accelerator.is_available():

@@ -35,7 +35,7 @@ class Checkpoints(Checkpoint):
     no more work than that. Both load with `weights_only=True`, and a run can resume from either. A run that resumes
     from another folder copies that folder's best.ckpt.
 
-    same_bits: `required` refuses a checkpoint of another machine, library or number of threads, `warn` says so.
+    same_bits: `required` refuses a checkpoint of another machine, library or number of threads, `warn` logs a warning.
     """
 
     per_call = True  # see FastLoop
@@ -69,7 +69,7 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(self, trainer, module, checkpoint) -> None:
         """When resuming in the run's own folder, restore its metrics and whether it had stopped, and cut its curves.
 
-        Raises ConfigError where same_bits=required and the checkpoint cannot give them.
+        Raises ConfigError if same_bits=required and the bits may differ here.
         """
         check_format(checkpoint, str(trainer.ckpt_path))
         self._check_bits(trainer, checkpoint)
@@ -107,7 +107,7 @@ class Checkpoints(Checkpoint):
         self._stopped_inside = _is_to_go_on(trainer, module) or module.steps == trainer.max_steps
         if self._stopped_inside:
             self._write(trainer)
-        # several processes have gradients of their own between the batches of one step
+        # between the batches of one step each of several processes has gradients of its own
         elif trainer.world_size == 1 or not module.record.window:
             self._write_if_due(trainer)
 
@@ -142,7 +142,7 @@ class Checkpoints(Checkpoint):
 
     def _keep_best(self, trainer) -> None:
         score = merit(trainer.callback_metrics)
-        # the accuracy of weights that are nan is a number, too
+        # weights that are nan have an accuracy too, which does not count
         if score is not None and score > self.best_score and self._is_good(trainer.lightning_module):
             self.best_score, self.best_epoch = float(score), trainer.current_epoch
             if trainer.is_global_zero:
@@ -188,14 +188,14 @@ class Checkpoints(Checkpoint):
 
 
 def checkpoint_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run's config says of its checkpoints, as arguments of `Checkpoints`."""
+    """Return the arguments of `Checkpoints` that a run's config sets."""
     steps, minutes = config["ckpt"]["every_n_steps"], config["ckpt"]["every_minutes"]
     seconds = 60 * minutes if minutes else math.inf if steps else 5.0
     return {"every": seconds, "every_n_steps": steps, "same_bits": config["same_bits"]}
 
 
 def _diverged(path: Path) -> bool:
-    """Return whether a checkpoint is of the end of a run that diverged: one was killed before it wrote its metrics."""
+    """Return whether a checkpoint was written after its run diverged, as when a kill comes before metrics.json."""
     return torch.load(path, weights_only=True, mmap=True).get("run", {}).get("diverged", False)
 
 
@@ -208,7 +208,7 @@ def _made_with(trainer) -> dict[str, str | int]:
 
 
 def _is_to_go_on(trainer, module) -> bool:
-    """Return whether training stops in a run that may go on later."""
+    """Return whether training stops now, in a run that may be resumed."""
     return trainer.should_stop and not module.is_over
 
 

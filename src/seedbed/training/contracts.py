@@ -20,7 +20,7 @@ from seedbed.training.supervised import Supervised
 if TYPE_CHECKING:
     from seedbed.training.datamodule import DataModule
 
-# kind → how such a part is called, and what it gives
+# kind → how such a part is called, and the type that it returns
 CONTRACTS: dict[str, tuple[str, type]] = {
     "data": ("data.source is f(…) → seedbed.data.splits.Splits", Splits),
     "model": ("a model is f(in_shape, num_outputs, …) → nn.Module", nn.Module),
@@ -115,7 +115,7 @@ def _is_own(callback: pl.Callback) -> bool:
 
 
 def check_batch_norm(trainer: Mapping[str, Any], net: nn.Module, data: DataModule) -> None:
-    """Raise ConfigError if a batch norm would get a batch of a single value for each channel.
+    """Raise ConfigError if a batch norm would get a batch with a single value per channel.
 
     trainer: the Trainer's options.
     """
@@ -124,7 +124,7 @@ def check_batch_norm(trainer: Mapping[str, Any], net: nn.Module, data: DataModul
     world = trainer["devices"] if isinstance(trainer["devices"], int) else 1
     size, rest = data.batch_size, len(data.splits.train[1]) % (data.batch_size * world)
     is_cut = trainer.get("limit_train_batches") or trainer.get("overfit_batches") or trainer.get("fast_dev_run")
-    # of a last batch, some ranks have a sample less than others, and none is not a batch
+    # in the last batch some ranks have a sample less than others; a rank with no sample has no batch
     last = [] if is_cut or data.drop_last or not rest else [rest // world, -(-rest // world)]
     if 1 not in (size, *last):
         return

@@ -59,7 +59,7 @@ class DataModule(pl.LightningDataModule):
     def _check_batches(self) -> None:
         """Raise ConfigError if drop_last, or a limit of the Trainer's, leaves a split without a batch.
 
-        A share of a split for evaluation, whose batches are few and large, is one batch at least.
+        In evaluation, where batches are few and large, a share of a split gives at least one batch.
         """
         for name, split, size, drop_last in (
             ("train", self.splits.train, self.batch_size, self.drop_last),
@@ -118,7 +118,7 @@ class DataModule(pl.LightningDataModule):
         return Loader(split, batch_size, rank=rank, world=world, source=source, **conversion, **options)
 
     def source_of(self, split: Split) -> Source:
-        """Return the source of a split's batches by reference, made once."""
+        """Return the `Source` of a split, from which its `Rows` are read; it is made once."""
         return self._sources.setdefault(id(split[0]), Source(split[0], **self.conversion))
 
     def train_dataloader(self) -> Loader:

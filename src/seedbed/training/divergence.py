@@ -1,4 +1,4 @@
-"""The step, the learning rate and the layer with which a run left the range of numbers.
+"""Find the step, the learning rate and the layer at which a run diverged.
 
 A run notices only every tenth step that its loss left the range, and then all its weights may be nan. So the layer is
 found afterwards: the run is repeated from its last good checkpoint, or from the start, and each layer's output is
@@ -32,7 +32,7 @@ def lr_at(step: int, total_steps: int, optimizer: torch.optim.Optimizer, schedul
 
 
 def tell(metrics: Mapping[str, Any]) -> str:
-    """Return a run's status; of one that diverged with the step, the lr and the layer."""
+    """Return a run's status; if it diverged, with the step, the lr and the layer."""
     if metrics["status"] != "diverged":
         return metrics["status"]
     layer = f", first in {metrics['diverged_layer']}" if metrics.get("diverged_layer") else ""
@@ -40,12 +40,12 @@ def tell(metrics: Mapping[str, Any]) -> str:
 
 
 def first_layer(config: Mapping[str, Any], data: DataModule, step: int, checkpoint: Path | None = None) -> str | None:
-    """Return the name and class of the layer whose output left the range first, `loss` where none did before it.
+    """Return the name and class of the layer whose output left the range first; `loss` if no layer's did.
 
     None where the repetition does not diverge at about that step, or takes too long.
     """
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # Lightning's, that the callbacks of the checkpoint are missing
+        # Lightning warns that the callbacks of the checkpoint are missing
         warnings.simplefilter("ignore")
         module = Parts().module(config, data)
         options = {
@@ -69,7 +69,7 @@ class _Watch:
     def __init__(self, module: Any, last: int):
         self.module, self.last, self.until = module, last, time.monotonic() + LONGEST
         self.names = {layer: name for name, layer in module.net.named_modules()}
-        # name of a layer → size of its outputs at most
+        # name of a layer → largest size of its outputs within the range
         self.bounds: dict[str, float] = {}
         self.found: str | None = None
 
@@ -81,7 +81,7 @@ class _Watch:
         def look(layer: nn.Module, inputs: tuple, output: Any) -> None:
             if self.found is None and isinstance(output, Tensor):
                 size = output.detach().abs().max().item()
-                # not finite, or beyond the bound of a loss: many times what it was at first
+                # not finite, or OUT_OF_BOUNDS times the layer's first size (or 1, if that is larger)
                 if not size <= self.bounds.setdefault(name, OUT_OF_BOUNDS * max(1.0, size)):
                     self.found = name
             if self.module.steps > self.last or time.monotonic() > self.until:

@@ -1,4 +1,4 @@
-"""Removal of the TensorBoard events that a killed run logged after its last checkpoint, and will log again."""
+"""Remove the TensorBoard events that a killed run logged after its last checkpoint, since it will log them again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _merge(files: list[Path], merged: Path, step: int) -> None:
 
 
 def own_checkpoint(folder: Path) -> str | None:
-    """Return the path of a killed job's last.ckpt, or None; its event files are then gone."""
+    """Return the path of a killed job's last.ckpt; if there is none, remove its event files and return None."""
     path = folder / "checkpoints" / "last.ckpt"
     if not path.exists():
         cut(folder, None)

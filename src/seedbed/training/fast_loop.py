@@ -41,10 +41,10 @@ KNOWN |= {"inference_mode", "use_distributed_sampler", "default_root_dir", "relo
 class FastLoop(_TrainingEpochLoop):
     """Makes as many steps as fit into CALL seconds where Lightning makes one, and does Lightning's bookkeeping once.
 
-    It runs where nothing looks at single batches: no callback has one of HOOKS, unless it says that a call of several
-    batches is enough for it (`per_call = True`), the module keeps the methods that Lightning calls for each batch, and
-    every argument of the Trainer is KNOWN. Elsewhere, and for the first batch after a checkpoint, Lightning's own loop
-    runs. required: raise ConfigError instead.
+    It runs where nothing looks at single batches: the module keeps the methods that Lightning calls for each batch,
+    every argument of the Trainer is KNOWN, and no callback has one of HOOKS, except callbacks for which one call for
+    several batches is enough (`per_call = True`). Elsewhere, and for the first batch after a checkpoint, Lightning's
+    own loop runs. required: raise ConfigError if one of these conditions fails.
     """
 
     def __init__(self, trainer: pl.Trainer, options: Mapping[str, Any], required: bool = False):
@@ -126,7 +126,7 @@ def _last_step(trainer: pl.Trainer, step: int) -> float | None:
 
 
 def why_plain(trainer: pl.Trainer, options: Mapping[str, Any]) -> str | None:
-    """Return what Lightning's own loop is needed for, None if nothing. options: the Trainer's arguments in use."""
+    """Return why Lightning's own loop is needed, None if it is not. options: the Trainer's arguments in use."""
     module, plugin = trainer.lightning_module, trainer.precision_plugin
     defaults = {name: parameter.default for name, parameter in signature(pl.Trainer).parameters.items()}
     for name, value in options.items():

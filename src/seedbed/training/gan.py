@@ -16,9 +16,9 @@ FAKE, REAL = 0, 1  # the critic's classes
 
 
 class GAN(Supervised):
-    """Trains a critic to tell real pictures from generated ones, and a generator whose pictures it takes for real.
+    """Trains a critic to tell real pictures from generated ones, and a generator to deceive it.
 
-    Each step is one of the critic, then one of the generator (Goodfellow et al. 2014, the non-saturating form). The
+    Each step updates the critic, then the generator (Goodfellow et al. 2014, the non-saturating form). The
     loss is that of a classifier of fake (0) and real (1): bce is the paper's, mse the least-squares GAN's. Each network
     has its own optimiser; both follow the schedule. Logs train/loss (the critic's), train/generator_loss, lr, and as
     val/loss the Fréchet distance between the pixels of the validation pictures and of as many generated ones.
@@ -41,7 +41,7 @@ class GAN(Supervised):
             raise ConfigError("a GAN trains on one device: trainer.devices=1")
         if (accumulate := self.trainer.accumulate_grad_batches) > 1:
             raise ConfigError(f"trainer.accumulate_grad_batches={accumulate}: a GAN steps after each batch")
-        # not before: Lightning refuses gradient_clip_val beside it, and does not know that `training_step` obeys it
+        # not earlier: Lightning would refuse gradient_clip_val, not knowing that `training_step` obeys it
         self.automatic_optimization = False
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -82,7 +82,7 @@ class GAN(Supervised):
         return self.as_input(self.generator(z))
 
     def as_input(self, pixels: Tensor) -> Tensor:
-        """Convert pixels of 0–1 as the data's are."""
+        """Convert pixels in 0–1 as the data's are converted."""
         conversion = self.trainer.datamodule.conversion
         divisor, shift = (v.to(pixels.device) if isinstance(v, Tensor) else v for v in conversion.values())
         return (255 * pixels / divisor - shift).to(pixels.dtype)

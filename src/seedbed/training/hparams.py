@@ -24,8 +24,8 @@ def hparams(
 ) -> Record:
     """Return every group's choice and every value of a run, or those of `columns`, name → "number" or "text".
 
-    The jobs of a sweep share its columns (seedbed.sweeps.columns): what all jobs have alike is left out, and a column
-    has one kind. A missing value is nan or "–".
+    The jobs of a sweep share its columns (seedbed.sweeps.columns): values that all jobs share are left out, and a
+    column has one type. A missing value is nan or "–".
     """
     chosen = {group: str(choice) for group, choice in choices.items() if "/" not in group}
     values = {key: value for key, value in leaves(config) if key not in LEFT_OUT and not is_of_sweep(key)}

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM end a run with a checkpoint; a second one ends it at once.
 
-Of several processes (DDP) each may get the signal; all stop after the same step.
+With several processes (DDP), any of them may get the signal; all stop after the same step.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class StopOnSignal(pl.Callback):
         self._inside = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Take the place of Lightning's handlers, which it removes itself when the fit is over.
+        """Replace Lightning's signal handlers, which Lightning removes itself when the fit is over.
 
-        Lightning ends at once on SIGINT, in the middle of a step, and with exit code 0 on SIGTERM.
+        They would end the run in the middle of a step on SIGINT, and with exit code 0 on SIGTERM.
         """
         if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
             return
@@ -48,7 +48,7 @@ class StopOnSignal(pl.Callback):
         self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
-        # several processes have gradients of their own between the batches of one step, a checkpoint those of the first
+        # between the batches of one step each process has its own gradients; a checkpoint has only the first's
         if trainer.world_size > 1 and module.record.window:
             return
         # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
@@ -65,7 +65,7 @@ class StopOnSignal(pl.Callback):
         self._log_no_more(trainer)
 
     def _log_no_more(self, trainer: pl.Trainer) -> None:
-        """Keep what Lightning validates and logs at the end of an epoch that is not over out of the curves."""
+        """Keep the values that Lightning logs when it ends an unfinished epoch out of the curves."""
         if self._inside:
             trainer.loggers = []
 
@@ -83,5 +83,5 @@ class StopOnSignal(pl.Callback):
 
 
 def was_interrupted(trainer: pl.Trainer) -> bool:
-    """Return whether a signal is why training stops."""
+    """Return whether a signal stops the training."""
     return any(isinstance(callback, StopOnSignal) and callback.number for callback in trainer.callbacks)

@@ -1,6 +1,6 @@
-"""A trained network back from what its run left, wherever that came from.
+"""Load a trained network from the files of its run, even a stranger's.
 
-Nothing is unpickled but tensors and plain values, and nothing is called but what `allowed_targets` lets a config name.
+Only tensors and plain values are unpickled, and only what `allowed_targets` lets a config name is called.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def load(run: str | Path, which: str = "best", allow: Sequence[str] = ()) -> Loa
     """Return the network of a run's folder with its `best` or `last` weights, or that of a checkpoint.
 
     allow: packages whose parts its config may name besides those of `allowed_targets`.
-    Raises ConfigError, in one line, for what is no run or checkpoint, is damaged, or asks for more than that.
+    Raises ConfigError, in one line, for a path that is no run or checkpoint, a damaged file, or a part not allowed.
     """
     folder, checkpoint = _find(Path(run), which)
     config = read_config(folder / CONFIG, allow)
@@ -200,14 +200,14 @@ def _weights(state: dict[str, Any], checkpoint: Path) -> dict[str, Tensor]:
     """Return the network's part of a module's state."""
     weights = {str(name).removeprefix("net."): value for name, value in state.items() if str(name).startswith("net.")}
     for name, value in weights.items():
-        # a view may be larger than what it shows
+        # an expanded view can have more elements than the file has bytes
         if not isinstance(value, Tensor) or value.numel() * value.element_size() > checkpoint.stat().st_size:
             raise ConfigError(f"{checkpoint}: is damaged: its {name} is no weight")
     return weights
 
 
 def _facts(content: dict[str, Any], config: dict[str, Any], checkpoint: Path) -> Facts:
-    """Return what the checkpoint says, or the data itself where an earlier version did not write that down."""
+    """Return the facts that the checkpoint holds; if an earlier version wrote none, take them from the data."""
     kept = content.get("DataModule")
     if kept is None:
         data = build_data(config)
@@ -222,7 +222,7 @@ def _facts(content: dict[str, Any], config: dict[str, Any], checkpoint: Path) ->
 
 
 def _filled(make: Callable[[], nn.Module], weights: dict[str, Tensor], checkpoint: Path) -> nn.Module:
-    """Return the network with these weights. Raises ConfigError where they are another's."""
+    """Return the network with these weights. Raises ConfigError if they are those of another network."""
     theirs = {name: tuple(value.shape) for name, value in weights.items()}
 
     def require_same(net: nn.Module) -> nn.Module:
@@ -234,7 +234,7 @@ def _filled(make: Callable[[], nn.Module], weights: dict[str, Tensor], checkpoin
         return net
 
     with torch.random.fork_rng(devices=[]):
-        # first without memory: a config can ask for more than there is; a model that computes with values cannot so
+        # first without memory, since a config can ask for more than there is; models that compute with values fail here
         with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
             require_same(make())
         net = require_same(make())

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# steps between two looks at the losses, for which the CPU waits for a GPU: a run that diverges stops there
+# steps between two looks at the losses, for which the CPU waits for a GPU; a run that diverged stops at a look
 CHECK_EVERY = 10
-# a loss of this many times the first batch's, or times 1 if that is smaller, has left all bounds
+# a loss above this many times the first batch's loss (or 1, if that is larger) has left all bounds
 OUT_OF_BOUNDS = 1e6
 
 
 class LossRecord:
     """Counts steps, averages the losses of their batches, and finds the first step that diverged.
 
-    A step diverged if its loss is not finite or greater than OUT_OF_BOUNDS times the first loss of the run. shape: of a
+    A step diverged if its loss is not finite or has left all bounds (see OUT_OF_BOUNDS). shape: of a
     batch's losses; () for one, [M] for a stack of M members. Losses are kept as they are on the device and added up in
     the order of the steps, so no mean depends on when that is done.
     """
@@ -29,7 +29,7 @@ class LossRecord:
         self.every = 0
         # (step, mean losses since the point before): points that were not yet taken
         self._points: list[tuple[int, Any]] = []
-        # of the steps since the last point: 0.0 before the first of them, floats, or arrays of the shape of the losses
+        # sums since the last point: 0.0 before its first step, then floats, or arrays of the shape of the losses
         self._point_sums: Any = 0.0
         self._point_samples = 0
         # a greater loss has left all bounds; known after the first batch
@@ -52,7 +52,7 @@ class LossRecord:
         return self.steps % CHECK_EVERY == 0
 
     def diverges_at(self) -> Tensor:
-        """Add up; return the first step that diverged, 0 if none did: int64 of the shape of the losses."""
+        """Add up the losses; return the first step that diverged, 0 if none did: int64 of the shape of the losses."""
         if self._batches:
             losses, samples, steps = zip(*self._batches, strict=True)
             self._batches.clear()
@@ -85,7 +85,7 @@ class LossRecord:
         self._point_sums, self._point_samples = 0.0, 0
 
     def take_points(self, ended: bool = False) -> list[tuple[int, Any]]:
-        """Return the points of the steps so far, each once. ended: the run has, and its last steps make a point."""
+        """Return the points since the last call. ended: the run is over, so its last steps make a point too."""
         self.diverges_at()
         if ended and self._point_samples:
             self._end_point(self.steps)
@@ -101,12 +101,12 @@ class LossRecord:
         return means
 
     def mark_diverged(self, losses: Tensor) -> None:
-        """Take the last step as the one that diverged, where an epoch's `losses` did and no step before."""
+        """Mark the last step as diverged where an epoch's `losses` have left all bounds and no step had before."""
         which = ~torch.isfinite(losses) if self._bound is None else ~(losses <= self._bound)
         self._diverged_at = torch.where((self._diverged_at == 0) & which, self.steps, self._diverged_at)
 
     def take(self, places: Tensor) -> None:
-        """Go on with the members at `places` only, between two epochs."""
+        """Keep only the members at `places`; called between two epochs."""
         self._sums, self._diverged_at = self._sums[places], self._diverged_at[places]
         if self._point_samples:
             self._point_sums = self._point_sums[places.numpy()]

@@ -33,13 +33,14 @@ def spread(train: Callable[..., Any], config: Config, *rest: Any) -> Any:
     if count == 1:
         from lightning.pytorch.utilities import rank_zero_only
 
-        rank_zero_only.rank = 0  # an import of Lightning before ours may have read another one from the environment
+        rank_zero_only.rank = 0  # Lightning may have read another rank from the environment when it was imported
         return train(_for_strategy(config, "auto"), *rest)
     from lightning.fabric.plugins.environments.lightning import find_free_network_port
     from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessException, spawn
 
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # that it ends the other processes
+    # it would log that it ends the other processes
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     answers = get_context("spawn").SimpleQueue()
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port()), "WORLD_SIZE": str(count)}
     ranks = spawn(_rank, (place, answers, train, _for_strategy(config, "ddp"), rest), nprocs=count, join=False)
@@ -78,7 +79,7 @@ def _devices(config: Config) -> int:
 
 
 def _for_strategy(config: Config, strategy: str) -> dict[str, Any]:
-    """Return the config with the strategy set and, for DDP, with these processes even on a cluster's node."""
+    """Return the config with the strategy; for DDP, Lightning uses these processes even on a cluster's node."""
     trainer = {**config["trainer"], "strategy": strategy}
     if strategy == "ddp":
         trainer["plugins"] = {"_target_": "lightning.fabric.plugins.environments.LightningEnvironment"}

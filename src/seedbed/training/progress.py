@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a table with a row an epoch, and below it one progress bar for the whole run."""
+"""Show a run while it trains: a table with a row an epoch, and below it one progress bar for the whole run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RunProgress(ProgressBar):
             disable=not self.enabled or (self.table and not is_terminal),
             dynamic_ncols=True,
         )
-        if self.table and trainer.ckpt_path and module.history:  # its rows were shown
+        if self.table and trainer.ckpt_path and module.history:  # shown before the resume
             self._shown = module.history[-1]["epoch"]
         self._show(trainer, module)
 
@@ -74,7 +74,7 @@ class RunProgress(ProgressBar):
         self._close(trainer, module)
 
     def on_fit_end(self, trainer, module) -> None:
-        # of a run that had nothing to train
+        # for a run that had nothing to train
         self._close(trainer, module)
 
     def on_exception(self, trainer, module, exception) -> None:

@@ -1,4 +1,4 @@
-"""Whether a run can go on from a checkpoint, said before training; what the config says then wins over it."""
+"""Check before training whether a run can resume from a checkpoint; then let the config win over it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from seedbed.optim.driven import restore
 from seedbed.training.load import one_line, read_checkpoint
 from seedbed.training.supervised import Supervised
 
-# what a checkpoint has of which type; a file without these is none of a run's
+# entries that every run's checkpoint has, with their types
 CONTENT = {"loops": dict, "callbacks": dict, "optimizer_states": list, "pytorch-lightning_version": str}
-# options of an optimiser that versions of torch have added, or that change how fast a step is
+# options of an optimiser that some versions of torch lack, or that only change how fast a step is
 NEUTRAL = {"params", "param_names", "foreach", "fused", "capturable", "differentiable", "maximize", "initial_lr"}
 NEUTRAL |= {"decoupled_weight_decay"}
 Checkpoint = Mapping[str, Any]
@@ -48,7 +48,7 @@ def _check_weights(checkpoint: Checkpoint, module: nn.Module, place: str) -> Non
 
 
 def _check_progress(checkpoint: Checkpoint, trainer: pl.Trainer, place: str, is_own: bool) -> None:
-    """Raise ConfigError if nothing is left to train; a run may end in its own folder what a kill has interrupted."""
+    """Raise ConfigError if nothing is left to train; in its own folder a run may finish what a kill interrupted."""
     # written at the end of an epoch, before Lightning counts that as completed
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     steps = int(checkpoint.get("steps", checkpoint["global_step"]))
@@ -104,7 +104,7 @@ def _missing_for_a_step(optimizer: torch.optim.Optimizer, state: Mapping[str, An
 
 
 class ConfigWins(pl.Callback):
-    """Gives callbacks back what they were made with, when a checkpoint has been loaded into them."""
+    """Restores the options that callbacks were made with, after a checkpoint has been loaded into them."""
 
     def __init__(self, callbacks: Iterable[pl.Callback]):
         self.given = [(callback, _options(callback)) for callback in callbacks]

@@ -49,7 +49,7 @@ MAX_CLASSES = 10
 def train_parts(
     config: Mapping[str, Any], folder: Path, hparams: dict[str, Any], table: bool = False
 ) -> dict[str, Any]:
-    """Build the parts of a config and fit them; of several processes, each does this, and the first writes.
+    """Build the parts of a config and fit them; with several processes, each does so, and the first writes files.
 
     table: print a row an epoch.
     """
@@ -75,7 +75,7 @@ def train_parts(
 
 
 def _divergence(config: Mapping[str, Any], folder: Path, trainer: pl.Trainer, module: Supervised) -> dict[str, Any]:
-    """Return the lr and the layer with which the run left the range."""
+    """Return the lr and the layer at which the run diverged."""
     step, good = module.diverged_at, folder / "checkpoints" / LAST_GOOD
     lr = lr_at(step, module.total_steps, Parts().optimizer(config), module.schedule)
     # several processes would have to repeat it together
@@ -106,7 +106,7 @@ def fit(
             raise ConfigError(f"ckpt_path={ckpt_path}: is damaged: {' '.join(str(error).split())}") from error
         if not isinstance(error, MisconfigurationException | ValueError):
             raise
-        # what Lightning refuses before the first step is a value of the Trainer's
+        # an error that Lightning raises before the first step is about a value of the Trainer
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if (
             own_error(error)

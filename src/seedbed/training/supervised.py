@@ -27,8 +27,8 @@ MAX_POINTS = 200
 class Supervised(pl.LightningModule):
     """Trains `net` on (x, y) batches; logs train/loss and lr every few steps, val/loss and val/accuracy by epoch.
 
-    A point of train/loss is the mean since the point before; `history`, the metrics of a run and callbacks have the
-    epoch's mean. The validations begin with that of the untrained network, epoch 0; test/… follows the training.
+    A point of train/loss is the mean since the point before; `history`, metrics.json and callbacks get the epoch's
+    mean. The first validation is that of the untrained network, epoch 0; test/… follows the training.
 
     optim: parameters → torch.optim.Optimizer. schedule: drives its numbers and the dropout. Losses are means over all
     samples of the epoch, whatever the batches; accuracy is exact, and left out where the targets are numbers. Several
@@ -53,7 +53,7 @@ class Supervised(pl.LightningModule):
     - `stop_if_diverged()` ends a run whose loss has left all bounds (see LossRecord), after every tenth step
     - `keep_classes()` keeps the accuracy by class of the last validation in `accuracy_by_class`
     - `keep_epoch()` keeps the epoch's metrics in `history`
-    - `end_epoch()` does so at the end of an epoch, when the validation loss is known too
+    - `end_epoch()` ends a diverged run at the end of an epoch, when the validation loss is known too
     """
 
     # metric of each loss that `batch_losses` records
@@ -70,9 +70,9 @@ class Supervised(pl.LightningModule):
         self.metrics: dict[str, float] = {}
         # class → share of its validation samples that were right, where there are classes
         self.accuracy_by_class: dict[str, Any] = {}
-        # whether a loss left all bounds, and of which step first
+        # whether a loss left all bounds, and the first step at which one did
         self.diverged, self.diverged_at = False, 0
-        # of a run that was over when its process ended, before it could write its metrics
+        # epochs of a run that had ended, but was killed before it could write its metrics
         self.ended_epochs: int | None = None
         # optimiser steps of the whole run, known when training begins
         self.total_steps = 0
@@ -94,7 +94,7 @@ class Supervised(pl.LightningModule):
         self._restored_gradients: list[Tensor | None] = []
 
     def new_sums(self, count: int) -> Tensor:
-        """float64 zeros [count]."""
+        """Return float64 zeros [count]."""
         return torch.zeros(count, dtype=torch.float64)
 
     @property
@@ -191,7 +191,7 @@ class Supervised(pl.LightningModule):
             optimizer.zero_grad()
 
     def end_step(self) -> None:
-        """Count an optimiser step, after it."""
+        """Count the optimiser step that was just made."""
         look = self.record.end_step()
         if self.record.every and self.record.steps % self.record.every == 0:
             self._lrs[self.record.steps] = self.learning_rate()
@@ -216,7 +216,7 @@ class Supervised(pl.LightningModule):
     def skip_epoch(self) -> None:
         """Skip this batch and the rest of the epoch; called as `skip_batch` is.
 
-        As where a module returns -1 from `on_train_batch_start`, the epoch ends without validation.
+        As when a module returns -1 from `on_train_batch_start`, the epoch ends without validation.
         """
         self._skips = True
         self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch = True
@@ -232,7 +232,7 @@ class Supervised(pl.LightningModule):
         self.log_points(ended=True)
 
     def log_points(self, ended: bool = False) -> None:
-        """Send the points of train/loss and lr since the last call to the loggers; ended: the last steps' too."""
+        """Send the points of train/loss and lr since the last call to the loggers; ended: the rest too."""
         for step, losses in self.record.take_points(ended):
             values = dict(zip(self.LOSSES, np.atleast_1d(losses).tolist(), strict=True))
             for logger in self.trainer.loggers:
@@ -243,7 +243,7 @@ class Supervised(pl.LightningModule):
         """Add the row of the epoch that ends, or that of epoch 0, to `history`."""
         untrained = self.trainer.sanity_checking
         number, seconds = (0, 0.0) if untrained else (self.current_epoch + 1, round(self._seconds(), 3))
-        # a validation of an earlier epoch is not this one's
+        # an epoch without validation does not repeat the metrics of an earlier one
         is_new = untrained or self.validated_at > self._kept_at
         metrics = {name: value for name, value in self.metrics.items() if is_new or not name.startswith("val/")}
         self.history.append({"epoch": number, **metrics, "seconds": seconds})
@@ -275,14 +275,14 @@ class Supervised(pl.LightningModule):
     def log_metrics(self, metrics: dict[str, Tensor | float]) -> None:
         """Do what `self.log_dict` does with values that need no averaging, without its 2 ms.
 
-        Loggers have train/loss and lr by steps.
+        Loggers get train/loss and lr from `log_points`.
         """
         exact = {name: float(value) for name, value in metrics.items()}
         self.metrics |= exact
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in exact.items()})
         by_epoch = {name: value for name, value in exact.items() if name not in (*self.LOSSES, LR)}
         if by_epoch:
-            # some loggers want the steps in their order
+            # some loggers want steps in increasing order
             self.log_points()
             for logger in self.trainer.loggers:
                 logger.log_metrics(by_epoch, self.trainer.global_step)
