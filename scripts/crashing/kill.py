@@ -90,7 +90,8 @@ def _round(kind: str, folder: Path, outcome: Outcome, kills: int, rng: random.Ra
 
 def _completed(folder: Path) -> dict[str, tuple[int, int]]:
     """Return finished job → (inode, mtime) of its metrics.json, which change if it is written again."""
-    stats = {path.parent.name: path.stat() for path in folder.rglob("metrics.json") if "failed" not in path.read_text()}
+    files = [path for path in folder.rglob("metrics.json") if "failed" not in path.read_text(encoding="utf-8")]
+    stats = {path.parent.name: path.stat() for path in files}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
 

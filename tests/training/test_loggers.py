@@ -43,7 +43,7 @@ def test_loggers_by_target_write_into_the_runs_folder_unless_told_otherwise(comp
     folders = [logger.save_dir for logger in build_loggers(config, tmp_path)]
     assert folders == [str(tmp_path), str(tmp_path), "there", str(tmp_path)]
     for words, message in (
-        ([f"+logger.{target}r"], "logger: Error locating target 'lightning.pytorch.loggers.CSVLoggerr'"),
+        ([f"+logger.{target}r"], "logger: Error locating target 'lightning.pytorch.loggers.CSVLoggerr'.*"),
         (
             ["logger=csv", "+logger.csv.nme=1"],
             r"logger: CSVLogger.__init__\(\) got an unexpected keyword argument 'nme'",
