@@ -27,14 +27,13 @@ class StopOnSignal(pl.Callback):
         """folder: the run's, for the line that says how to go on."""
         self.folder = folder
         self.number: int | None = None
-        self._before: dict[int, Any] = {}
         # whether training stops inside an epoch
         self._inside = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Replace Lightning's signal handlers, which Lightning removes itself when the fit is over.
+        """Replace Lightning's signal handlers. Lightning restores those of before itself when the fit is over.
 
-        They would end the run in the middle of a step on SIGINT, and with exit code 0 on SIGTERM.
+        Its own would end the run in the middle of a step on SIGINT, and with exit code 0 on SIGTERM.
         """
         if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
             return
@@ -45,7 +44,8 @@ class StopOnSignal(pl.Callback):
                 os._exit(128 + number)
             self.number = self.number or number
 
-        self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *batch: Any) -> None:
         # between the batches of one step each process has its own gradients; a checkpoint has only the first's
@@ -68,10 +68,6 @@ class StopOnSignal(pl.Callback):
         """Keep the values that Lightning logs when it ends an unfinished epoch out of the curves."""
         if self._inside:
             trainer.loggers = []
-
-    def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def check(self) -> None:
         """Raise Interrupted if a signal came; to be called when `fit` has returned."""
