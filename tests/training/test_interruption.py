@@ -32,7 +32,11 @@ def weights(folder: Path) -> dict:
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, slow(signal.SIGINT)])
 def test_run_stops_with_a_checkpoint_and_goes_on_to_the_same_weights(tmp_path, number):
     whole = start(tmp_path, "hydra.run.dir=whole")
     assert whole.wait(300) == 0, whole.stderr.read()
@@ -48,7 +52,7 @@ def test_run_stops_with_a_checkpoint_and_goes_on_to_the_same_weights(tmp_path, n
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 
 
-@pytest.mark.parametrize("launcher", ["basic", "fused", "processes"])
+@pytest.mark.parametrize("launcher", [slow("basic"), "fused", slow("processes")])
 def test_sweep_stops_and_goes_on_to_the_same_summary(tmp_path, launcher):
     words = ["-m", f"hydra/launcher={launcher}", "seed=0,1"]
     whole = start(tmp_path, *words, "hydra.sweep.dir=whole")
