@@ -17,7 +17,7 @@ Without a subject it runs epoch and start. Each subject runs its sides in turn a
 import argparse
 from importlib import import_module
 
-from benchmarks.measure import processor
+from benchmarks.measure import machine
 
 from seedbed.startup.quick_import import import_torch
 
@@ -31,6 +31,6 @@ if __name__ == "__main__":
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(SUBJECTS)}")
     # with threads that sleep soon, as in train.py
     import_torch()
-    print(processor(), flush=True)
+    print(machine(), flush=True)
     for subject in subjects:
         import_module(f"benchmarks.{subject}").main()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from uncovered import uncovered
 
 from seedbed.allowed_values import RULES, check, leaves
 from seedbed.errors import ConfigError
@@ -209,12 +210,8 @@ def test_rules_allow_exactly_the_names_that_the_code_knows():
 
 
 def train(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess:
-    import os
-
     command = [sys.executable, str(ROOT / "train.py"), *words]
-    # Hydra takes coverage's tracer for a debugger's, and shows tracebacks under it
-    untraced = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**untraced, **env}, timeout=300)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**uncovered(), **env}, timeout=300)
 
 
 @pytest.mark.parametrize(

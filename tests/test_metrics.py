@@ -1,4 +1,7 @@
-"""The better of two numbers has the larger merit."""
+"""The better of two numbers has the larger merit; the names of metrics stand in one file."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,3 +24,10 @@ def test_run_is_judged_by_its_accuracy_else_by_its_loss():
     assert validation_merit({"val/accuracy": 0.9, "val/loss": 0.3}) == 0.9
     assert validation_merit({"val/loss": 0.3}) == -0.3
     assert validation_merit({"train/loss": 0.3}) is None
+
+
+def test_names_of_metrics_stand_in_one_file():
+    source = Path(__file__).resolve().parents[1] / "src/seedbed"
+    files = [path for path in source.rglob("*.py") if path.name != "metrics.py"]
+    assert len(files) > 100
+    assert [path for path in files if re.search(r"\"(train|val|test)/[a-z_]+\"", path.read_text("utf-8"))] == []

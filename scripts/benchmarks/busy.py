@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.measure import alternate, print_header, print_row, train_metric
+from benchmarks.measure import alternate, print_header, print_row, train_metrics
 
 
 def main(rounds: int = 3) -> None:
@@ -19,7 +19,7 @@ def main(rounds: int = 3) -> None:
 
 
 def seconds(words: list[str]) -> float:
-    return train_metric("fit_seconds", *words, "trainer.max_epochs=10")
+    return train_metrics(*words, "trainer.max_epochs=10")["fit_seconds"]
 
 
 def seconds_beside_others(words: list[str]) -> float:

@@ -17,19 +17,17 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from seedbed.machine import processor
+
 if TYPE_CHECKING:
     from lightning.pytorch import LightningDataModule, LightningModule
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def processor() -> str:
+def machine() -> str:
     """Return the processor's name, its number of cores and the speed of its best large product."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
+    name = processor() or platform.machine()
     return f"{name}, {os.cpu_count()} cores, {peak() / 1e9:.0f} GFLOP/s in its best large product"
 
 
@@ -96,11 +94,11 @@ def train_seconds(*arguments: str, **environment: str) -> float:
     return command_seconds("train.py", *arguments, *folders, **environment)
 
 
-def train_metric(name: str, *arguments: str) -> float:
-    """Return a value of the metrics.json that `python train.py …` leaves."""
+def train_metrics(*arguments: str) -> dict[str, Any]:
+    """Return the metrics.json that `python train.py …` leaves."""
     with tempfile.TemporaryDirectory() as folder:
         command_seconds("train.py", *arguments, f"hydra.run.dir={folder}/run")
-        return json.loads(Path(folder, "run/metrics.json").read_text(encoding="utf-8"))[name]
+        return json.loads(Path(folder, "run/metrics.json").read_text(encoding="utf-8"))
 
 
 def composed(*overrides: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks.measure import ROOT, ratio
+from benchmarks.measure import ratio, train_metrics
 from PIL import Image
 
 from seedbed.data.mnist_sample import mnist_sample
@@ -47,10 +47,7 @@ def main(rounds: int = 3) -> None:
 
 def ours(name: str) -> tuple[float, float]:
     """Return (seconds, accuracy) of the experiment."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "train.py", f"experiment={name}", f"hydra.run.dir={folder}/run"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        metrics = json.loads(Path(folder, "run/metrics.json").read_text(encoding="utf-8"))
+    metrics = train_metrics(f"experiment={name}")
     return metrics["fit_seconds"], metrics["val/accuracy"]
 
 

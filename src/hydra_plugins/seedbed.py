@@ -30,7 +30,7 @@ class SeedbedLauncher(Launcher):
 
     @property
     def stopped(self) -> bool:
-        """Whether a job failed under on_error=stop: no other job is run."""
+        """True if a job failed under on_error=stop: no other job is run."""
         return self.launcher.stopped
 
     def close(self) -> None:

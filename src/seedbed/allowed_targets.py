@@ -82,7 +82,7 @@ def _is_allowed(target: Any, modules: Sequence[str], allow: Sequence[str]) -> bo
 
 
 def _is_part(module: str, name: str) -> bool:
-    """Whether the module's source defines the class or function, or imports it from its own package.
+    """Return whether the module's source defines the class or function, or imports it from its own package.
 
     In Seedbed's data/ only what is annotated `-> Splits`: other functions there write files.
     """

@@ -15,6 +15,7 @@ from typing import Any
 
 from seedbed.config_values import leaves
 from seedbed.errors import ConfigError
+from seedbed.metrics import TEST_ACCURACY, TEST_LOSS, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.optim.drivable import DRIVABLE, check_schedule
 
 
@@ -97,7 +98,7 @@ RULES: dict[str, Rule] = {
     "extend": BOOL,
     "on_error": one_of("continue", "stop"),
     "retries": integer(0),
-    "optimized_metric": one_of("val/accuracy", "val/loss", "train/loss", "test/accuracy", "test/loss"),
+    "optimized_metric": one_of(VAL_ACCURACY, VAL_LOSS, TRAIN_LOSS, TEST_ACCURACY, TEST_LOSS),
     "data.batch_size": integer(1),
     "data.seed": SEED,
     "data.shuffle": BOOL,
@@ -244,7 +245,7 @@ RULES: dict[str, Rule] = {
     "trainer.default_root_dir": optional(TEXT),
     "trainer.enable_autolog_hparams": BOOL,
     "trainer.model_registry": only(None, "checkpoints stay in the run's folder"),
-    "callbacks.early_stopping.monitor": one_of("val/accuracy", "val/loss", "train/loss"),
+    "callbacks.early_stopping.monitor": one_of(VAL_ACCURACY, VAL_LOSS, TRAIN_LOSS),
     "callbacks.early_stopping.mode": one_of("min", "max"),
     "callbacks.early_stopping.patience": integer(0),
     "callbacks.early_stopping.min_delta": number(0),

@@ -23,8 +23,8 @@ from hydra.types import RunMode
 
 from seedbed.config_values import quoted
 from seedbed.errors import ConfigError, Refusal
+from seedbed.formats import MANIFEST
 from seedbed.startup.command import hydra_with
-from seedbed.sweeps.manifest import NAME as MANIFEST
 from seedbed.sweeps.records import Job, read, read_run
 from seedbed.sweeps.states import read_metrics
 from seedbed.task import train as task

@@ -1,4 +1,4 @@
-"""The format version of the files that runs and sweeps leave: metrics.json, the manifest and checkpoints.
+"""Number the format of the files that runs and sweeps leave: metrics.json, the manifest and checkpoints.
 
 1: no version is written; targets as they were before `moved.py`; checkpoints count no steps and losses
 2: checkpoints hold the steps, the record of losses and the history
@@ -16,6 +16,8 @@ from typing import Any
 from seedbed.errors import ConfigError
 
 FORMAT = 3
+# the file that marks the folder of a sweep
+MANIFEST = "manifest.jsonl"
 
 
 def check_format(content: Mapping[str, Any], name: str, key: str = "format") -> int:

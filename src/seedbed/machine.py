@@ -33,12 +33,17 @@ def _versions() -> dict[str, str]:
 
 def _machine() -> str:
     """Return the architecture and the processor's name, `x86_64 Intel(R) Xeon(R) Processor`."""
+    return f"{platform.machine()} {processor()}".strip()
+
+
+def processor() -> str:
+    """Return the processor's name, as Linux knows it, else as Python does; it may be empty."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{platform.machine()} {next(names, platform.processor())}".strip()
+    return next(names, platform.processor())
 
 
 def not_promised(before: Facts | None, now: Facts) -> str | None:

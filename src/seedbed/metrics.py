@@ -8,8 +8,10 @@ from typing import Any
 TRAIN_LOSS = "train/loss"
 VAL_LOSS = "val/loss"
 VAL_ACCURACY = "val/accuracy"
+ACCURACY_BY_CLASS = "val/accuracy_by_class"  # class → accuracy
 TEST_LOSS = "test/loss"
 TEST_ACCURACY = "test/accuracy"
+GENERATOR_LOSS = "train/generator_loss"  # of a GAN, whose train/loss is the critic's
 LR = "lr"
 SHOWN = (VAL_ACCURACY, VAL_LOSS, TRAIN_LOSS, TEST_ACCURACY)  # the order of columns in tables
 

@@ -1,12 +1,12 @@
 """Studies that train: real sweeps of the fused launcher, read back and drawn."""
 
 import csv
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from uncovered import uncovered
 
 from seedbed.errors import ConfigError
 from seedbed.studies import over_seeds
@@ -76,9 +76,7 @@ def test_depth_only_kaiming_trains_twenty_layers(make_lab):
 
 def study(*overrides: str, cwd: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "scripts" / "study.py"), *overrides]
-    # Hydra takes coverage's tracer for a debugger's, and shows tracebacks under it
-    untraced = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=untraced, timeout=300)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=uncovered(), timeout=300)
 
 
 def test_command_prints_its_table_and_leaves_its_files(tmp_path):

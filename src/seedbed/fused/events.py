@@ -60,7 +60,7 @@ def write_events(
 
 
 def serialized(points: Points) -> bytes:
-    """Return the records of all points, made at once as an array [P, length]: ten times as fast as one by one.
+    """Return the records of all points. They are built as one array [P, length], ten times as fast as one by one.
 
     A record is the event's length, the length's checksum, the event and its checksum. An event has the wall time, the
     step as a varint, here always of 5 bytes, and a summary: for each tag a value with the tag and a float32.

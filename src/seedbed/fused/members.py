@@ -11,7 +11,7 @@ import torch
 
 from seedbed.fused.events import Points
 from seedbed.fused.stack import Stack
-from seedbed.metrics import LR, TRAIN_LOSS
+from seedbed.metrics import ACCURACY_BY_CLASS, LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 
 Values = dict[str, float]
 # wall time, step, values
@@ -54,11 +54,11 @@ class MemberRecords:
             "status": "diverged" if stack.diverged[i] else "completed",
             **({"diverged_at": int(stack.diverged_at[i])} if stack.diverged[i] else {}),  # type: ignore[index]
             **({"stopped": "halving"} if stack.dropped[i] else {}),
-            **{name: last.get(name) for name in ("val/loss", "val/accuracy", TRAIN_LOSS, LR)},
+            **{name: last.get(name) for name in (VAL_LOSS, VAL_ACCURACY, TRAIN_LOSS, LR)},
             **{name: values[i] for name, values in self._tested.items()},
         }
         if stack.accuracy_by_class is not None:
-            metrics["val/accuracy_by_class"] = stack.named(stack.accuracy_by_class[i])
+            metrics[ACCURACY_BY_CLASS] = stack.named(stack.accuracy_by_class[i])
         effort = {"epochs": epochs, "steps": self._steps_of(i), "fit_seconds": round(share * epochs, 6)}
         return {**metrics, **effort}
 

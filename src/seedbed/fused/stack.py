@@ -16,10 +16,10 @@ from seedbed.fused.cores import Cores, KnownGradients, shares
 from seedbed.fused.halving import Halving, still_running
 from seedbed.fused.net import StackedNet
 from seedbed.losses import Loss
+from seedbed.metrics import TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS, validation_merit
 from seedbed.optim.stacked import stacked
 from seedbed.optim.stacked_optimizer import StackedOptimizer
 from seedbed.schedules import Schedule
-from seedbed.training.checkpoints import merit
 from seedbed.training.loss_record import LossRecord
 from seedbed.training.supervised import Supervised, by_class
 
@@ -98,7 +98,7 @@ class Stack(Supervised):
 
     @property
     def takes_rows(self) -> bool:
-        """Whether batches are `Rows`, and the cores share the members; the DataModule asks."""
+        """True if batches are `Rows` and the cores share the members; the DataModule reads this."""
         return self.net.skips_zeros
 
     def setup(self, stage: str) -> None:
@@ -248,7 +248,7 @@ class Stack(Supervised):
     def end_epoch(self) -> None:
         """End the runs of members that diverged, or that EarlyStopping ends; stop when all have ended."""
         stops_early = self._stops_early()
-        losses = self.metrics["train/loss"] + self.metrics.get("val/loss", 0.0)
+        losses = self.metrics[TRAIN_LOSS] + self.metrics.get(VAL_LOSS, 0.0)
         self.record.mark_diverged(losses[self.rows])
         self.stop_if_diverged()
         self._end((self.ended_at < 0) & stops_early)
@@ -272,7 +272,7 @@ class Stack(Supervised):
         return ~torch.isfinite(score) | ~better & (self.stop_wait >= self.stopper.patience)
 
     def _keep_best(self) -> None:
-        score = merit(self.metrics)
+        score = validation_merit(self.metrics)
         if score is not None:
             ended = (self.ended_at >= 0) & (self.ended_at != self.current_epoch)
             # weights that are nan have an accuracy too, which does not count
@@ -334,7 +334,7 @@ class Stack(Supervised):
         return self.net.outputs_of(place, [p[place] for p in self.net.stacked], x)
 
     def keep_classes(self) -> None:
-        if "val/accuracy" not in self.metrics:
+        if VAL_ACCURACY not in self.metrics:
             return
         now = self._of_all(self._accuracies)
         kept = now if self.accuracy_by_class is None else self.accuracy_by_class
@@ -345,7 +345,7 @@ class Stack(Supervised):
         """Keep values [m] as [M], nan for members that left the stack."""
         for name, values in metrics.items():
             self.metrics[name] = self._of_all(values)
-        shown = {"val/accuracy": torch.max, "train/loss": torch.nanmedian, "val/loss": torch.nanmedian}
+        shown = {VAL_ACCURACY: torch.max, TRAIN_LOSS: torch.nanmedian, VAL_LOSS: torch.nanmedian}
         # the progress bar shows the best accuracy and the median losses
         for name in shown.keys() & metrics.keys():
             self.trainer.callback_metrics[name] = shown[name](metrics[name])
@@ -353,8 +353,8 @@ class Stack(Supervised):
     # --- the stack's own resume point
 
     KEPT = ("history", "wall_times", "ended_at", "ended_steps", "diverged", "diverged_at", "stop_score", "stop_wait")
-    KEPT += ("best_score", "best_epoch", "best", "final", "dropped", "epochs_trained", "untrained", "began", "points")
-    KEPT += ("accuracy_by_class",)
+    KEPT += ("best_score", "best_epoch", "best", "final", "dropped", "epochs_trained")
+    KEPT += ("untrained", "began", "points", "accuracy_by_class")
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -37,7 +37,7 @@ class StackedOptimizer(torch.optim.Optimizer):
     flags: ClassVar[tuple[str, ...]] = ()
     momentum: ClassVar[str] = "momentum"  # the number that a schedule of the momentum drives
     counts_steps: ClassVar[bool] = False  # whether its state has a `step`
-    # calls a function with each item; a stack replaces it by one that uses several cores
+    # map(call, items) returns the results; a stack sets it to `Cores.map`, which uses several cores
     map: Callable[[Callable, Sequence], list] = staticmethod(lambda call, items: [call(item) for item in items])
     corrects_bias: ClassVar[bool] = False  # whether coefficients depend on the number of the step
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedbed.files import write_whole
+from seedbed.formats import MANIFEST
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import FileWriter
-
-# the file that marks a sweep's folder
-SWEEP = "manifest.jsonl"
 
 
 def publish(trainer, name: str, figure: Figure, shared: bool = False) -> None:
@@ -46,7 +44,7 @@ def publish(trainer, name: str, figure: Figure, shared: bool = False) -> None:
 
 def sweep_of(folder: Path) -> Path | None:
     """Return the folder of the sweep that a job's folder lies in, None for a run alone."""
-    return next((parent for parent in folder.parents if (parent / SWEEP).is_file()), None)
+    return next((parent for parent in folder.parents if (parent / MANIFEST).is_file()), None)
 
 
 def claim(path: Path, job: str) -> bool:

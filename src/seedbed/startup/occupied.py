@@ -12,10 +12,11 @@ import yaml
 
 from seedbed.config_values import typed
 from seedbed.errors import ConfigError, Refusal
+from seedbed.formats import MANIFEST
 from seedbed.owner import owned
 from seedbed.sweeps.states import finished
 
-TRACES = ("metrics.json", "checkpoints", ".hydra", "manifest.jsonl")
+TRACES = ("metrics.json", "checkpoints", ".hydra", MANIFEST)
 EVENTS = "events.out.tfevents.*"
 # path → content of the files that were there before this command: a refused command puts them back
 _before: dict[Path, bytes] = {}
@@ -44,7 +45,7 @@ def check_free(folder: Path, config: Mapping[str, Any]) -> None:
     checkpoint = config.get("ckpt_path")
     if checkpoint and folder.resolve() in Path(checkpoint).resolve().parents:
         return
-    if (folder / "manifest.jsonl").exists():
+    if (folder / MANIFEST).exists():
         raise Refusal(f"hydra.run.dir={folder}: holds a sweep; choose another folder")
     if finished(folder) is not None:
         raise Refusal(

@@ -23,7 +23,7 @@ def columns(jobs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], swept: 
     constant. A key that always equals a swept one, as data.seed equals seed, is left out. A column has one type: the
     dashboard could not sort one in which a job has a number and another has null or lacks the key.
     """
-    # key → value of each job that has it
+    # key → the values of the jobs that have it
     values: dict[str, list[Any]] = {}
     count = 0
     for config, choices in jobs:

@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from seedbed.config_values import is_of_sweep
 from seedbed.errors import Refusal
+from seedbed.formats import MANIFEST
 from seedbed.sweeps.hydra_versions import register_resolver
-from seedbed.sweeps.manifest import NAME, Manifest
+from seedbed.sweeps.manifest import Manifest
 
 LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
 LONGEST_VALUE = 24
@@ -77,10 +78,10 @@ def _unwritable(folder: Path, error: OSError) -> Refusal:
 def _resumed(root: Path, resume: str, config: DictConfig) -> Path:
     """Return the sweep's folder, or the newest sweep of this command under `root`. Raises Refusal."""
     if resume != "latest":
-        if not (Path(resume) / NAME).is_file():
-            raise Refusal(f"resume={resume}: must be latest or the folder of a sweep (with a {NAME})")
+        if not (Path(resume) / MANIFEST).is_file():
+            raise Refusal(f"resume={resume}: must be latest or the folder of a sweep (with a {MANIFEST})")
         return Path(resume)
-    sweeps = sorted(root.glob(f"*/*/{NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    sweeps = sorted(root.glob(f"*/*/{MANIFEST}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in sweeps:
         if Manifest(path.parent).command == command(config):
             return path.parent

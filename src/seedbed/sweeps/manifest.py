@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.config_values import SWEEP_KEYS, is_of_sweep, leaves
-from seedbed.formats import FORMAT, check_format
+from seedbed.formats import FORMAT, MANIFEST, check_format
 from seedbed.machine import here
 from seedbed.moved import with_current_targets
 from seedbed.owner import give_up, take
-
-NAME = "manifest.jsonl"
 
 
 class Refused(Exception):
@@ -32,7 +30,7 @@ class Manifest:
     """The manifest of the sweep in a folder. jobs: number → the content of its line."""
 
     def __init__(self, sweep: Path):
-        self.path = sweep / NAME
+        self.path = sweep / MANIFEST
         self.command: list[str] | None = None
         self.version = FORMAT
         # the facts on which its bits depend besides the configs; None: an earlier version did not write them down
@@ -51,7 +49,7 @@ class Manifest:
 
     @property
     def is_new(self) -> bool:
-        """Whether the sweep has no job yet."""
+        """True if the sweep has no job yet."""
         return not self.jobs
 
     def begin(self, command: Sequence[str], extend: bool = False) -> None:
@@ -61,7 +59,7 @@ class Manifest:
         Raises Refused, or ConfigError that names the process that runs it.
         """
         if self.command is None and any(self.path.parent.glob("*/metrics.json")):
-            raise Refused(f"{self.path.parent} holds runs and no {NAME}: choose another hydra.sweep.dir")
+            raise Refused(f"{self.path.parent} holds runs and no {MANIFEST}: choose another hydra.sweep.dir")
         if self.command not in (None, list(command)) and not extend:
             lines = _differing(self.command, list(command))
             raise Refused("\n".join([f"{self.path.parent} is the sweep of another command:", *lines]))

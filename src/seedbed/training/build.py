@@ -5,40 +5,33 @@ In training/, only this file and `load.py` know Hydra.
 
 from __future__ import annotations
 
-import dis
 import functools
 import json
 import logging
 import os
 import random
-import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import hydra
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from seedbed.errors import ConfigError
 from seedbed.losses import Loss
 from seedbed.optim.driven import check_driven
 from seedbed.optim.groups import grouped
-from seedbed.own_code import own_error
 from seedbed.schedules import Schedule
-from seedbed.training import datamodule
-from seedbed.training.contracts import check_batch_norm, check_is, check_network, check_outputs, is_foreign, wanted
+from seedbed.training.contracts import check_batch_norm, check_is, check_network, check_outputs, is_foreign
 from seedbed.training.datamodule import DataModule
 from seedbed.training.fast_loop import FastLoop
+from seedbed.training.mistakes import mistakes_of_the_user
 from seedbed.training.precision import warn_if_slow
 from seedbed.training.supervised import Supervised
 
@@ -62,69 +55,6 @@ OWN_KEYS = ("loop", "threads")
 # options of the Trainer that print → the logger through which they print
 LOGGED = {"profiler": "lightning.pytorch.profilers.profiler"}
 LOGGED["enable_model_summary"] = "lightning.pytorch.callbacks.model_summary"
-# errors by which a part refuses its arguments, or says which package it needs
-MISTAKES = (OSError, MisconfigurationException, ModuleNotFoundError)
-# files whose lines call a part; the last one wraps Lightning's Trainer
-CALLERS = (__file__, *hydra.__path__, pl.utilities.argparse.__file__, datamodule.__file__)
-# bytecode instructions of a `raise` statement
-RAISES = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
-
-
-@contextmanager
-def _mistakes_of_the_user(place: str):
-    """Turn the error of a part, or of Lightning's Trainer, about its arguments into a ConfigError.
-
-    The same for a part that does not exist or does not take such arguments. A mistake in the user's own code is raised
-    as it is.
-    """
-    try:
-        yield
-    except Exception as error:
-        own = own_error(error)
-        if own is not None and not isinstance(own, ConfigError):
-            _raise_as_it_is(own)
-        wrapped = isinstance(error, InstantiationException)
-        cause = error.__cause__ if wrapped else error
-        if wrapped and (cause is None or str(error).startswith("Error locating")):
-            cause = _not_found(error)
-        elif _is_of_the_call(cause):
-            place = place or "data"
-            cause = f"{cause}{wanted(place, cause)}"
-        elif not isinstance(cause, MISTAKES) and not _is_refusal(cause):
-            raise
-        raise ConfigError(f"{place}{': ' if place else ''}{' '.join(str(cause).split())}") from error
-
-
-def _raise_as_it_is(error: BaseException) -> NoReturn:
-    """Raise an error without the one that wraps it as its context."""
-    context, suppressed = error.__context__, error.__suppress_context__
-    try:
-        raise error
-    finally:
-        error.__context__, error.__suppress_context__ = context, suppressed
-
-
-def _not_found(error: BaseException) -> str:
-    """Return Hydra's "Error locating target 'a.b', set env var HYDRA_FULL_ERROR=1 …" with the reason instead."""
-    text = str(error).partition("\n")[0].partition(", set env var")[0]
-    reason = error.__cause__.__cause__ if error.__cause__ else None
-    return f"{text}: {reason}" if reason else text
-
-
-def _is_of_the_call(error: BaseException) -> bool:
-    """Return whether a part was called with arguments that it does not take: no line of the part itself has run."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    # a module without an __init__ of its own lets torch refuse them
-    called = frame.f_code is nn.Module.__init__.__code__ or frame.f_code.co_filename.startswith(CALLERS)
-    return isinstance(error, TypeError) and called
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Return whether a `raise` of a part made a ValueError; one that Python itself raises is a mistake in the part."""
-    innermost = error.__traceback__
-    while innermost and innermost.tb_next:
-        innermost = innermost.tb_next
-    return isinstance(error, ValueError) and innermost.tb_frame.f_code.co_code[innermost.tb_lasti] in RAISES
 
 
 def seed_everything(seed: int) -> None:
@@ -139,7 +69,7 @@ def seed_everything(seed: int) -> None:
 
 def build_data(config: Config) -> DataModule:
     """Build and load the data, which the model's shape follows from."""
-    with _mistakes_of_the_user(""):
+    with mistakes_of_the_user(""):
         data = instantiate(config["data"], _convert_="all")
         data.setup()
         return data
@@ -160,16 +90,16 @@ class Parts:
 
     def net(self, config: Config, data: DataModule) -> tuple[nn.Module, Loss]:
         """Build the network and its loss. The initial weights follow from (seed, model, init)."""
-        with _mistakes_of_the_user("loss"):
+        with mistakes_of_the_user("loss"):
             loss = check_is("loss", self._make(config["loss"], partial=False))
             num_outputs = check_outputs(loss, loss.num_outputs(data.num_classes))
-        with _mistakes_of_the_user("model"):
+        with mistakes_of_the_user("model"):
             seed_everything(config["seed"])
             net = check_is("model", self._make(config["model"], partial=True)(data.splits.shape, num_outputs))
             data.evaluate_for(getattr(net, "resized", data.splits.shape))
-        with _mistakes_of_the_user("init"):
+        with mistakes_of_the_user("init"):
             check_is("init", self._make(config["init"], partial=True)(net, data.sample))
-        with _mistakes_of_the_user("model"):
+        with mistakes_of_the_user("model"):
             # a model that learns from the training set as a whole, not by gradient
             if hasattr(net, "fit"):
                 net.fit(data.train_in_order())
@@ -179,7 +109,7 @@ class Parts:
         return net, loss
 
     def _check_network(self, config: Config, net: nn.Module, loss: Loss, data: DataModule, num_outputs: int) -> None:
-        """Try a network or loss of the user's own, once for all members of a stack."""
+        """Run the user's own network or loss on two samples, once for all members of a stack."""
         nodes = config["model"], config["loss"]
         key = json.dumps(["checked", *nodes], sort_keys=True)
         if key not in self._made and any(map(is_foreign, nodes)) and not is_foreign(config["module"]):
@@ -191,15 +121,15 @@ class Parts:
         net, loss = self.net(config, data)
         # raises ConfigError for numbers that it does not allow
         optimizer, schedule = self.optimizer(config), self.schedule(config)
-        with _mistakes_of_the_user("schedule"):
+        with mistakes_of_the_user("schedule"):
             check_driven(schedule, optimizer, net)
         optim, groups = self._optim(config), config["optim"].get("groups")
         if groups:
             names = {p: name for name, p in net.named_parameters()}
             optim = functools.partial(grouped, optim=optim, groups=groups, names=names)
-            with _mistakes_of_the_user("optim"):
+            with mistakes_of_the_user("optim"):
                 optim(names)
-        with _mistakes_of_the_user("module"):
+        with mistakes_of_the_user("module"):
             module = check_is("module", self._make(config["module"], partial=True)(net, loss, optim, schedule))
         module.log_every_n_steps = points_every(config)
         return module
@@ -208,14 +138,14 @@ class Parts:
         return self._make({k: v for k, v in config["optim"].items() if k != "groups"}, partial=True)
 
     def schedule(self, config: Config) -> Schedule:
-        with _mistakes_of_the_user("schedule"):
+        with mistakes_of_the_user("schedule"):
             return check_is("schedule", self._make(config["schedule"], partial=False))
 
     def optimizer(self, config: Config, params: int = 1) -> torch.optim.Optimizer:
         """Build the optimiser over `params` empty parameters, for its class and its numbers."""
         key = json.dumps([config["optim"], params], sort_keys=True)
         if key not in self._made:
-            with _mistakes_of_the_user("optim"):
+            with mistakes_of_the_user("optim"):
                 empty = [nn.Parameter(torch.empty(0)) for _ in range(params)]
                 self._made[key] = check_is("optim", self._optim(config)(empty))
         return self._made[key]
@@ -227,7 +157,7 @@ def points_every(config: Config) -> int | str:
 
 
 def build_callbacks(config: Config) -> list[pl.Callback]:
-    with _mistakes_of_the_user("callbacks"):
+    with mistakes_of_the_user("callbacks"):
         nodes = config["callbacks"].values()
         return [check_is("callbacks", instantiate(node, _convert_="all")) for node in nodes]
 
@@ -239,7 +169,7 @@ def build_loggers(config: Config, folder: Path) -> list[Logger]:
     """
     unnamed = dict(config["logger"])
     nodes = [unnamed.pop(name) for name, node in config["logger"].items() if isinstance(node, Mapping)]
-    with _mistakes_of_the_user("logger"):
+    with mistakes_of_the_user("logger"):
         makers = [instantiate(node, _convert_="all", _partial_=True) for node in [*nodes, unnamed] if node]
         return [check_is("logger", maker(**_save_dir(maker, folder))) for maker in makers]
 
@@ -267,7 +197,7 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], fold
     quiet["num_sanity_val_steps"] = 0 if config.get("ckpt_path") else -1
     if options.get("log_every_n_steps", "auto") == "auto":
         options["log_every_n_steps"] = 1
-    with _mistakes_of_the_user("trainer"):
+    with mistakes_of_the_user("trainer"):
         trainer = instantiate(quiet | options, _convert_="all", logger=logger, callbacks=callbacks)
     warn_if_slow(trainer)
     # what the user asked to see, Lightning logs

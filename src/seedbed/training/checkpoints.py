@@ -19,6 +19,7 @@ from seedbed.errors import ConfigError, unwritten
 from seedbed.files import replacing
 from seedbed.formats import FORMAT, check_format
 from seedbed.machine import here, not_promised
+from seedbed.metrics import LR, TRAIN_LOSS, validation_merit
 from seedbed.training.event_files import cut
 from seedbed.training.interruption import was_interrupted
 
@@ -28,7 +29,8 @@ LAST_GOOD = "last_good.ckpt"
 
 
 class Checkpoints(Checkpoint):
-    """Keeps `last.ckpt` (where to resume) and `best.ckpt` (highest `merit`, the earlier of equals) in `folder`.
+    """Keeps `last.ckpt` (where to resume) and `best.ckpt` (the first with the highest merit, see
+    metrics.py) in `folder`.
 
     An epoch of a small model takes 20 ms and writing a file 1 ms. So the best state waits in memory, and both files are
     written every `every` seconds and every `every_n_steps` steps, each whole or not at all: a machine that dies loses
@@ -79,7 +81,7 @@ class Checkpoints(Checkpoint):
             cut(self.folder.parent, checkpoint["global_step"])
         run = checkpoint["run"]
         # the metrics of validation and test are computed again if no epoch is left
-        module.metrics = {name: run["metrics"][name] for name in ("train/loss", "lr") if name in run["metrics"]}
+        module.metrics = {name: run["metrics"][name] for name in (TRAIN_LOSS, LR) if name in run["metrics"]}
         module.diverged, module.diverged_at = run["diverged"], run.get("diverged_at", module.diverged_at)
         trainer.should_stop |= run["over"]
         module.ended_epochs = run.get("epochs") if run["over"] else None
@@ -141,7 +143,7 @@ class Checkpoints(Checkpoint):
         self._write_best(trainer)
 
     def _keep_best(self, trainer) -> None:
-        score = merit(trainer.callback_metrics)
+        score = validation_merit(trainer.callback_metrics)
         # weights that are nan have an accuracy too, which does not count
         if score is not None and score > self.best_score and self._is_good(trainer.lightning_module):
             self.best_score, self.best_epoch = float(score), trainer.current_epoch
@@ -221,13 +223,6 @@ def _without_empty_epoch(checkpoint: dict) -> dict:
         for count in epochs.values():
             count.update({name: value - 1 for name, value in count.items()})
     return checkpoint
-
-
-def merit(metrics: Mapping[str, Any]) -> Any:
-    """Return val/accuracy, or −val/loss where the targets are numbers; None before the first validation."""
-    if "val/accuracy" in metrics:
-        return metrics["val/accuracy"]
-    return -metrics["val/loss"] if "val/loss" in metrics else None
 
 
 def dump(trainer) -> dict:

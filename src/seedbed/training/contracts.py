@@ -1,4 +1,4 @@
-"""The contract of each kind of part, checked when a part of the user's own is built."""
+"""Check that a part of the user's own keeps the contract of its kind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seedbed.data.splits import Splits
 from seedbed.errors import ConfigError
 from seedbed.losses import Loss
+from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.schedules import Schedule
 from seedbed.training.supervised import Supervised
 
@@ -99,7 +100,7 @@ def check_run(
     """Raise ConfigError for parts that do not go together in this run."""
     if world > 1 and not any(True for _ in module.parameters()):
         raise ConfigError(f"trainer.devices={world}: the model has nothing to train by gradient: trainer.devices=1")
-    known = {"train/loss", "lr", "val/loss"} | ({"val/accuracy"} if data.num_classes else set())
+    known = {TRAIN_LOSS, LR, VAL_LOSS} | ({VAL_ACCURACY} if data.num_classes else set())
     ours = not is_foreign(config["module"]) and type(module) is Supervised
     for name, node in config["callbacks"].items() if ours else ():
         monitor, strict = node.get("monitor"), node.get("strict", True)

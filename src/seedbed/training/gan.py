@@ -9,6 +9,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from seedbed.errors import ConfigError
+from seedbed.metrics import GENERATOR_LOSS, TRAIN_LOSS
 from seedbed.training.loss_record import LossRecord
 from seedbed.training.supervised import Supervised
 
@@ -24,7 +25,7 @@ class GAN(Supervised):
     val/loss the Fréchet distance between the pixels of the validation pictures and of as many generated ones.
     """
 
-    LOSSES = ("train/loss", "train/generator_loss")
+    LOSSES = (TRAIN_LOSS, GENERATOR_LOSS)
 
     def __init__(self, net: nn.Module, *parts: Any):
         super().__init__(net, *parts)

@@ -31,9 +31,9 @@ class StopOnSignal(pl.Callback):
         self._inside = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Replace Lightning's signal handlers. Lightning restores those of before itself when the fit is over.
+        """Replace Lightning's signal handlers until the fit is over; Lightning then restores the earlier ones itself.
 
-        Its own would end the run in the middle of a step on SIGINT, and with exit code 0 on SIGTERM.
+        Lightning's would end the run in the middle of a step on SIGINT, and with exit code 0 on SIGTERM.
         """
         if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
             return

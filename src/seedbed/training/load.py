@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from seedbed.allowed_targets import check_targets
 from seedbed.allowed_values import check
 from seedbed.errors import ConfigError
+from seedbed.formats import MANIFEST
 from seedbed.losses import Loss
 from seedbed.moved import with_current_targets
 from seedbed.training.build import build_data
@@ -72,7 +73,7 @@ class Loaded:
 
     @property
     def knows_digits(self) -> bool:
-        """Whether it was trained on pictures made as MNIST's were."""
+        """True if the network was trained on pictures made as MNIST's were."""
         source = self.config["data"].get("source")
         return isinstance(source, dict) and source.get("_target_") in DIGITS
 
@@ -146,7 +147,7 @@ def _find(run: Path, which: str) -> tuple[Path, Path]:
         return near[0], run
     if not run.is_dir():
         raise ConfigError(f"{run}: there is no such run or checkpoint")
-    if (run / "manifest.jsonl").is_file():
+    if (run / MANIFEST).is_file():
         raise ConfigError(f"{run}: is a sweep; name the folder of one of its jobs")
     if not (run / CONFIG).is_file():
         raise ConfigError(f"{run}: is no run: it has no {CONFIG}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import platform
 import subprocess
@@ -24,7 +23,7 @@ from seedbed.errors import ConfigError
 from seedbed.files import write_whole
 from seedbed.formats import FORMAT
 from seedbed.history import write_history
-from seedbed.metrics import TEST_ACCURACY, VAL_ACCURACY, VAL_LOSS
+from seedbed.metrics import ACCURACY_BY_CLASS, TEST_ACCURACY, VAL_ACCURACY, VAL_LOSS
 from seedbed.own_code import own_error
 from seedbed.tables import figure
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers, build_trainer
@@ -39,8 +38,6 @@ from seedbed.training.progress import RunProgress
 from seedbed.training.resumable import ConfigWins, check_checkpoint
 from seedbed.training.supervised import Supervised
 from seedbed.training.threads import run_threads
-
-log = logging.getLogger(__name__)
 
 # classes whose accuracy the final lines show
 MAX_CLASSES = 10
@@ -70,7 +67,6 @@ def train_parts(
             write_history(folder, module.history)
         if module.diverged:
             metrics |= _divergence(config, folder, trainer, module)
-            log.warning(tell(metrics))
         return metrics
 
 
@@ -133,9 +129,9 @@ def fit(
         "status": "diverged" if module.diverged else "completed",
         **({"diverged_at": module.diverged_at} if module.diverged else {}),
         # the accuracy stays null where there are no classes
-        **{"val/loss": None, "val/accuracy": None},
+        **{VAL_LOSS: None, VAL_ACCURACY: None},
         **module.metrics,
-        **({"val/accuracy_by_class": module.accuracy_by_class} if module.accuracy_by_class else {}),
+        **({ACCURACY_BY_CLASS: module.accuracy_by_class} if module.accuracy_by_class else {}),
         "epochs": module.ended_epochs or trainer.current_epoch,
         "steps": module.steps,
         "fit_seconds": round(seconds, 3),
@@ -151,7 +147,7 @@ def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 
 def write_failure(folder: Path, error: BaseException, seed: int) -> None:
     """Write the metrics.json of a run that failed: every key, with null for what is not known."""
-    unknown = dict.fromkeys(("val/loss", "val/accuracy", "epochs", "steps", "fit_seconds"))
+    unknown = dict.fromkeys((VAL_LOSS, VAL_ACCURACY, "epochs", "steps", "fit_seconds"))
     text = next(iter(str(error).splitlines()), "")
     message = text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"
     write_metrics(folder, {"status": "failed", "error": message, **unknown, "seed": seed})
@@ -177,14 +173,13 @@ def report(metrics: dict[str, Any], folder: Path, here: Path, alone: bool) -> st
     """Return the last lines that a run prints, or one line for a job of a sweep; paths are as seen from `here`."""
     names = [name for name in (VAL_ACCURACY, VAL_LOSS, TEST_ACCURACY) if metrics.get(name) is not None]
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    status = metrics["status"] + (f" at step {metrics['diverged_at']}" if "diverged_at" in metrics else "")
-    result = f"{status}: " + "   ".join(f"{name} {figure(metrics[name])}" for name in names)
+    result = f"{tell(metrics)}: " + "   ".join(f"{name} {figure(metrics[name])}" for name in names)
     effort = f"{metrics['epochs']} epochs, {metrics['steps']} steps in {metrics['fit_seconds']:.1f} s"
     if not alone:
         return f"{result}   {effort}   {shown}"
     logdir = "outputs" if shown.parts[:1] == ("outputs",) else shown
     look = f"\nlook:    tensorboard --logdir {logdir}" if any(folder.glob("events.out.tfevents.*")) else ""
-    if classes := metrics.get("val/accuracy_by_class"):
+    if classes := metrics.get(ACCURACY_BY_CLASS):
         result += f"\nclasses: {by_class(classes)}"
     return f"{result}\ntrained: {effort}\nrun:     {shown}{look}"
 

@@ -68,7 +68,7 @@ class Supervised(pl.LightningModule):
         self.net, self.loss, self.optim, self.schedule = net, loss, optim, schedule
         # the values logged last, exact: Lightning's copies are float32
         self.metrics: dict[str, float] = {}
-        # class → share of its validation samples that were right, where there are classes
+        # class → accuracy on its validation samples; empty for data without classes
         self.accuracy_by_class: dict[str, Any] = {}
         # whether a loss left all bounds, and the first step at which one did
         self.diverged, self.diverged_at = False, 0
@@ -104,7 +104,7 @@ class Supervised(pl.LightningModule):
 
     @property
     def is_over(self) -> bool:
-        """Whether training cannot go on, whatever epochs are left."""
+        """True if training cannot go on, whatever epochs are left."""
         return self.diverged
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -41,5 +41,5 @@ def run_threads(config: Mapping[str, Any]) -> Iterator[Callable[..., None]]:
 
 
 def _is_small(weights: list[Tensor], rows: int) -> bool:
-    """Whether a step is small; never with convolutions, which use each weight at many places of an image."""
+    """Return whether a step is small; never with convolutions, which use each weight at many places of an image."""
     return all(w.dim() <= 2 for w in weights) and sum(w.numel() for w in weights) * rows <= SMALL_STEP
