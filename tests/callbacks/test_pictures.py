@@ -107,6 +107,14 @@ def test_curves_without_tensorboard_are_those_of_the_epochs(fit, monkeypatch):
     assert epochs[-2:] == [1, 2] and accuracies[-1] == run.metrics["val/accuracy"]
 
 
+def test_untrained_network_does_not_flatten_the_accuracies_and_a_constant_lr_begins_at_0():
+    accuracy, rate = curves({"val/accuracy": {0: 0.46, 49: 0.96, 98: 0.97}, "lr": {0: 0.1, 98: 0.1}}).axes
+    bottom, top = accuracy.get_ylim()
+    assert 0.94 < bottom < 0.96 and 0.97 < top < 1 and rate.get_ylim()[0] == 0
+    falls, _ = curves({"val/accuracy": {0: 0.6, 49: 0.5, 98: 0.7}, "lr": {0: 0.1}}).axes
+    assert falls.get_ylim()[0] < 0.5
+
+
 def test_curves_without_accuracy_have_two_panels_and_say_the_last_and_the_best_value():
     figure = curves({"train/loss": {10: 0.5, 20: 0.01}, "val/loss": {10: 0.2, 20: 0.3}, "lr": {20: 0.1}})
     panels = lines(figure)

@@ -41,11 +41,23 @@ def curves(by_step: Mapping[str, Mapping[int, float]], steps: str = "training st
         if title == "loss" and min(values) > 0 and max(values) > LOG_FROM * min(values):
             ax.set_yscale("log")
             plain_numbers(ax.yaxis)
+        elif title == "accuracy":
+            _show_trained(ax, by_step[VAL_ACCURACY])
+        elif title == "learning rate":
+            ax.set_ylim(bottom=0)
         ax.set(title=title, xlabel=steps)
         ax.grid(alpha=0.3, which="both")
         if title != "learning rate":
             ax.legend(fontsize=9)
     return figure
+
+
+def _show_trained(ax: Axes, curve: Mapping[int, float]) -> None:
+    """Let the axis begin below the trained network's accuracies: that of the untrained one would flatten them."""
+    trained = [value for step, value in curve.items() if step]
+    if 0 in curve and len(trained) > 1 and curve[0] < min(trained):
+        margin = max(max(trained) - min(trained), 0.005) / 2
+        ax.set_ylim(min(trained) - margin, max(trained) + margin)
 
 
 def _draw_line(ax: Axes, metric: str, curve: Mapping[int, float], label: str, style: dict) -> None:
