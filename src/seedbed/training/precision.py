@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cache
 
 import lightning.pytorch as pl
 import torch
@@ -19,7 +20,7 @@ def warn_if_slow(trainer: pl.Trainer) -> None:
     precision = trainer.precision
     if not precision.startswith("bf16") or trainer.strategy.root_device.type != "cpu":
         return
-    ratio = _seconds(torch.bfloat16) / _seconds(torch.float32)
+    ratio = _slowness()
     if ratio > SLOW:
         log.warning(
             "trainer.precision=%s: on this processor a product takes %.0f times as long as in float32;"
@@ -27,6 +28,12 @@ def warn_if_slow(trainer: pl.Trainer) -> None:
             precision,
             ratio,
         )
+
+
+@cache
+def _slowness() -> float:
+    """Return how many times as long a product takes in bfloat16 as in float32; measured once a process."""
+    return _seconds(torch.bfloat16) / _seconds(torch.float32)
 
 
 def _seconds(dtype: torch.dtype) -> float:
