@@ -80,7 +80,7 @@ def composed():
     return compose_config
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fit(composed, tmp_path_factory):
     """Train for real, in process: fit("optim.lr=1", …) → Run. `every`: seconds between checkpoints."""
     from seedbed.training import build

@@ -86,6 +86,9 @@ def _round(kind: str, folder: Path, outcome: Outcome, kills: int, rng: random.Ra
             if not over.items() <= found.items():
                 outcome.lost.append(f"{folder.name}: a job that was over has run again")
             over = found
+        # killed between its last file and its end: there is nothing to go on with
+        if over and "-m" not in KINDS[kind]:
+            return 0
 
 
 def _completed(folder: Path) -> dict[str, tuple[int, int]]:

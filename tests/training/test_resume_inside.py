@@ -71,25 +71,61 @@ def test_run_goes_on_inside_the_batches_of_a_step(fit, tmp_path):
         assert_ends_alike(fit(*words), resumed)
 
 
-def test_run_stopped_by_a_signal_goes_on_in_its_own_folder(fit, tmp_path):
-    class Signal(pl.Callback):
-        def on_train_start(self, trainer, module):
-            def after_forward(*args):
-                if module.steps == 60 and module.net.training:
-                    signal.raise_signal(signal.SIGTERM)
+class Signal(pl.Callback):
+    """Sends SIGTERM to this process in a hook, or in a forward pass, once a number of steps has been made."""
 
-            module.net.register_forward_hook(after_forward)
+    per_call = True
 
+    def __init__(self, hook: str, step: int):
+        def send(trainer, module, *args):
+            if module.steps >= step and self.sent == 0:
+                self.sent = 1
+                signal.raise_signal(signal.SIGTERM)
+
+        def watch_forward(trainer, module):
+            module.net.register_forward_hook(lambda net, *_: send(trainer, module) if net.training else None)
+
+        self.sent = 0
+        setattr(self, *(("on_train_start", watch_forward) if hook == "forward" else (hook, send)))
+
+
+SIGNALLED = [*WORDS, "+trainer.min_epochs=4", "trainer.log_every_n_steps=10"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(fit):
+    return fit(*SIGNALLED)
+
+
+# steps 49, 98, 147 end an epoch and 196 the run
+@pytest.mark.parametrize(
+    ("hook", "step", "loop"),
+    [
+        ("forward", 60, "plain"),
+        ("forward", 97, "plain"),
+        ("forward", 60, "auto"),
+        ("forward", 195, "plain"),
+        ("on_train_epoch_start", 98, "auto"),
+        ("on_validation_end", 98, "auto"),
+        ("on_train_epoch_end", 49, "plain"),
+        ("on_validation_start", 196, "auto"),
+        ("on_train_end", 196, "plain"),
+    ],
+)
+def test_run_stopped_by_a_signal_goes_on_in_its_own_folder(fit, tmp_path, undisturbed, hook, step, loop):
+    words = [*SIGNALLED, f"trainer.loop={loop}"]
     with pytest.raises(Interrupted):
-        fit(*WORDS, "+trainer.min_epochs=4", folder=tmp_path, callbacks=[StopOnSignal(tmp_path), Signal()])
+        fit(*words, folder=tmp_path, callbacks=[Signal(hook, step), StopOnSignal(tmp_path)])
     last = tmp_path / "checkpoints/last.ckpt"
-    assert 60 < torch.load(last, weights_only=True)["steps"] < 4 * EPOCH
-    whole, resumed = fit(*WORDS), fit(*WORDS, f"ckpt_path={last}", folder=tmp_path)
-    assert_ends_alike(whole, resumed)
-    # the epoch in which the signal came is logged once, when it is over
-    for tag in ("train/loss", "val/loss", "lr"):
-        a, b = ([(event.step, event.value) for event in run.events(tag)] for run in (whole, resumed))
-        assert a == b and len(a) == len({step for step, _ in a}) >= 4
+    assert torch.load(last, weights_only=True)["steps"] >= step
+    resumed = fit(*words, f"ckpt_path={last}", folder=tmp_path)
+    assert_ends_alike(undisturbed, resumed)
+    rows = ([{**row, "seconds": 0} for row in run.module.history] for run in (undisturbed, resumed))
+    assert next(rows) == next(rows)
+    # each point once; the epoch in which the signal came is validated when it is over
+    for tag in ("train/loss", "lr", "val/loss", "val/accuracy"):
+        a, b = ([(event.step, event.value) for event in run.events(tag)] for run in (undisturbed, resumed))
+        assert a == b and len(a) >= 4
 
 
 def test_run_stopped_by_max_time_goes_on(fit, tmp_path):

@@ -62,8 +62,7 @@ class Checkpoints(Checkpoint):
         self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
 
     def on_save_checkpoint(self, trainer, module, checkpoint) -> None:
-        over = trainer.should_stop and not was_interrupted(trainer)
-        state = {"metrics": module.metrics, "diverged": module.diverged, "over": over}
+        state = {"metrics": module.metrics, "diverged": module.diverged, "over": _is_over(trainer)}
         state |= {"diverged_at": module.diverged_at, "epochs": trainer.current_epoch + 1}
         checkpoint["run"] = deepcopy(state)
         checkpoint |= {"format": FORMAT, "made_with": _made_with(trainer)}
@@ -78,7 +77,7 @@ class Checkpoints(Checkpoint):
         if Path(trainer.ckpt_path).parent != self.folder:
             return
         if trainer.is_global_zero:
-            cut(self.folder.parent, checkpoint["global_step"])
+            cut(self.folder.parent, checkpoint["global_step"], with_results=not _has_ended(trainer, checkpoint))
         run = checkpoint["run"]
         # the metrics of validation and test are computed again if no epoch is left
         module.metrics = {name: run["metrics"][name] for name in (TRAIN_LOSS, LR) if name in run["metrics"]}
@@ -135,7 +134,8 @@ class Checkpoints(Checkpoint):
             self._write(trainer)
 
     def on_fit_end(self, trainer, module) -> None:
-        if not self._has_written:
+        # a run that had no step left keeps the checkpoint from which it resumed
+        if not self._has_written and Path(trainer.ckpt_path or "").parent != self.folder:
             # without training the initial state is the best, too
             if not (self.folder / "best.ckpt").exists():
                 self.best = deepcopy(dump(trainer))
@@ -166,12 +166,13 @@ class Checkpoints(Checkpoint):
     def _write(self, trainer) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:
             # events up to here must be on disk: a run that resumes from this checkpoint does not log them again
-            trainer.lightning_module.log_points()
+            module = trainer.lightning_module
+            module.log_points(ended=_is_over(trainer) or module.steps == module.total_steps)
             for logger in trainer.loggers:
                 getattr(logger.experiment, "flush", logger.save)()
             self._write_best(trainer)
             last = self.folder / "last.ckpt"
-            if trainer.lightning_module.diverged is True and last.exists() and not _diverged(last):
+            if module.diverged is True and last.exists() and not _diverged(last):
                 os.replace(last, self.folder / LAST_GOOD)
             # written after best.ckpt, because it contains the best score
             save(_without_empty_epoch(dump(trainer)), last)
@@ -212,6 +213,19 @@ def _made_with(trainer) -> dict[str, str | int]:
 def _is_to_go_on(trainer, module) -> bool:
     """Return whether training stops now, in a run that may be resumed."""
     return trainer.should_stop and not module.is_over
+
+
+def _is_over(trainer) -> bool:
+    """Return whether something other than a signal has stopped the training."""
+    return trainer.should_stop and not was_interrupted(trainer)
+
+
+def _has_ended(trainer, checkpoint: dict) -> bool:
+    """Return whether a run that resumes from its own checkpoint has no step left."""
+    run = checkpoint["run"]
+    epoch_ended = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    last_epoch = epoch_ended and run.get("epochs") == trainer.max_epochs
+    return run["over"] or last_epoch or checkpoint["global_step"] == trainer.max_steps
 
 
 def _without_empty_epoch(checkpoint: dict) -> dict:

@@ -6,23 +6,26 @@ import os
 from pathlib import Path
 
 PATTERN = "events.out.tfevents.*"
+# tags of the values that a run without a step left computes again
+RESULTS = ("val/", "test/")
 
 
-def cut(folder: Path, step: int | None) -> None:
+def cut(folder: Path, step: int | None, with_results: bool = True) -> None:
     """Merge a run's event files into one that ends at `step`, without an HParams record; with None, remove them.
 
-    If this is killed, another call with the remaining files gives the same result.
+    with_results: keep the validation and test at `step` too. If this is killed, another call with the remaining files
+    gives the same result.
     """
     files = sorted(folder.glob(PATTERN))
     if files and step is not None:
         merged = folder / "cut.tmp"
-        _merge(files, merged, step)
+        _merge(files, merged, step, with_results)
         os.replace(merged, files.pop(0))
     for file in files:
         file.unlink()
 
 
-def _merge(files: list[Path], merged: Path, step: int) -> None:
+def _merge(files: list[Path], merged: Path, step: int, with_results: bool) -> None:
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.record_writer import RecordWriter
@@ -34,9 +37,11 @@ def _merge(files: list[Path], merged: Path, step: int) -> None:
             # the loader stops at a record that was not written completely
             for record in RawEventFileLoader(str(file)).Load():
                 event = Event.FromString(record)
-                kind = event.file_version, event.step, *(value.tag for value in event.summary.value)
+                tags = [value.tag for value in event.summary.value]
+                kind = event.file_version, event.step, *tags
                 hparams = any(value.metadata.plugin_data.plugin_name == "hparams" for value in event.summary.value)
-                if event.step <= step and not hparams and kind not in seen:
+                results = event.step == step and not with_results and any(tag.startswith(RESULTS) for tag in tags)
+                if event.step <= step and not hparams and not results and kind not in seen:
                     seen.add(kind)
                     writer.write(record)
 

@@ -19,7 +19,11 @@ from seedbed.errors import Interrupted
 
 
 class StopOnSignal(pl.Callback):
-    """Stops training after the step in which SIGINT or SIGTERM comes; `Checkpoints` then writes last.ckpt."""
+    """Stops training after the step in which SIGINT or SIGTERM comes; `Checkpoints` then writes last.ckpt.
+
+    An epoch that is cut short is not validated: the resumed run will do so at the epoch's end. A run that ends at this
+    step anyway ends as if no signal had come. To be the last of the callbacks, so that it knows what the others stop.
+    """
 
     per_call = True  # see FastLoop
 
@@ -27,8 +31,8 @@ class StopOnSignal(pl.Callback):
         """folder: the run's, for the line that says how to go on."""
         self.folder = folder
         self.number: int | None = None
-        # whether training stops inside an epoch
-        self._inside = False
+        # whether a signal, and nothing else, ended the training before its last step
+        self.has_cut = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Replace Lightning's signal handlers until the fit is over; Lightning then restores the earlier ones itself.
@@ -51,23 +55,28 @@ class StopOnSignal(pl.Callback):
         # between the batches of one step each process has its own gradients; a checkpoint has only the first's
         if trainer.world_size > 1 and module.record.window:
             return
-        # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
-        if trainer.strategy.reduce_boolean_decision(self.number is not None, all=False):
-            self.number = self.number or signal.SIGTERM
-            trainer.should_stop = True
-            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
-            self._inside = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-
-    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._log_no_more(trainer)
+        # the validation after an epoch's last batch belongs to the epoch
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and self._cuts(trainer, module):
+            trainer.limit_val_batches = 0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._log_no_more(trainer)
-
-    def _log_no_more(self, trainer: pl.Trainer) -> None:
-        """Keep the values that Lightning logs when it ends an unfinished epoch out of the curves."""
-        if self._inside:
+        if self.has_cut:
+            # Lightning ends the unfinished epoch; its values do not belong into the curves
             trainer.loggers = []
+        else:
+            self._cuts(trainer, module)
+
+    def _cuts(self, trainer: pl.Trainer, module: pl.LightningModule) -> bool:
+        """Stop the training if a signal came to any process, unless it stops here anyway; return whether it did."""
+        # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
+        if not trainer.strategy.reduce_boolean_decision(self.number is not None, all=False):
+            return False
+        self.number = self.number or signal.SIGTERM
+        self.has_cut = not trainer.should_stop and module.steps < module.total_steps
+        if self.has_cut:
+            trainer.should_stop = True
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
+        return self.has_cut
 
     def check(self) -> None:
         """Raise Interrupted if a signal came; to be called when `fit` has returned."""
@@ -79,5 +88,5 @@ class StopOnSignal(pl.Callback):
 
 
 def was_interrupted(trainer: pl.Trainer) -> bool:
-    """Return whether a signal stops the training."""
-    return any(isinstance(callback, StopOnSignal) and callback.number for callback in trainer.callbacks)
+    """Return whether a signal ended the training before its last step."""
+    return any(isinstance(callback, StopOnSignal) and callback.has_cut for callback in trainer.callbacks)

@@ -57,7 +57,7 @@ def train_parts(
         stop = StopOnSignal(folder)
         checkpoints = Checkpoints(folder / "checkpoints", **checkpoint_options(config))
         chosen, table_bar = build_callbacks(config), RunProgress(table=table)
-        callbacks = [stop, checkpoints, table_bar, ConfigWins(chosen), *chosen]
+        callbacks = [table_bar, ConfigWins(chosen), *chosen, stop, checkpoints]
         trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
         if config["ckpt_path"]:
             check_checkpoint(config["ckpt_path"], trainer, module, folder)

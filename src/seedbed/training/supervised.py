@@ -16,6 +16,7 @@ from seedbed.losses import Loss
 from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.optim.driven import drive, drive_dropout, restore
 from seedbed.schedules import Schedule
+from seedbed.training.interruption import was_interrupted
 from seedbed.training.loss_record import LossRecord
 from seedbed.training.memory import keep_freed_memory
 from seedbed.training.old_checkpoints import upgrade
@@ -228,16 +229,21 @@ class Supervised(pl.LightningModule):
         self.end_epoch()
 
     def on_train_end(self) -> None:
-        self._lrs.setdefault(self.steps, self.learning_rate())
-        self.log_points(ended=True)
+        # an interrupted run goes on with the steps of its last point
+        self.log_points(ended=not was_interrupted(self.trainer))
 
     def log_points(self, ended: bool = False) -> None:
         """Send the points of train/loss and lr since the last call to the loggers; ended: the rest too."""
-        for step, losses in self.record.take_points(ended):
+        for step, losses in self._take_points(ended):
             values = dict(zip(self.LOSSES, np.atleast_1d(losses).tolist(), strict=True))
             for logger in self.trainer.loggers:
                 logger.log_metrics({**values, LR: float(self._lrs[step])}, step)
             self._lrs = {known: lr for known, lr in self._lrs.items() if known > step}
+
+    def _take_points(self, ended: bool) -> list[tuple[int, Any]]:
+        if ended and self.total_steps:
+            self._lrs.setdefault(self.steps, self.learning_rate())
+        return self.record.take_points(ended)
 
     def keep_epoch(self) -> None:
         """Add the row of the epoch that ends, or that of epoch 0, to `history`."""
