@@ -21,11 +21,13 @@ from seedbed.formats import FORMAT, check_format
 from seedbed.machine import here, not_promised
 from seedbed.metrics import LR, TRAIN_LOSS, validation_merit
 from seedbed.training.event_files import cut
-from seedbed.training.interruption import was_interrupted
+from seedbed.training.interruption import end_long_validation, was_interrupted
 
 log = logging.getLogger("seedbed")
 # the last.ckpt before a run diverged
 LAST_GOOD = "last_good.ckpt"
+# seconds of training that a signalled run repeats at most to save the rest of a validation
+REPEATED = 10.0
 
 
 class Checkpoints(Checkpoint):
@@ -50,6 +52,8 @@ class Checkpoints(Checkpoint):
         self.best: dict | None = None
         self.best_score, self.best_epoch = -float("inf"), -1
         self._written, self._has_written = time.monotonic(), False
+        # when the last epoch made its last step
+        self._trained = self._written
         # the first step at which last.ckpt is due, whatever the time
         self._due_at: float = every_n_steps or math.inf
         # whether the checkpoint of a run that stopped inside an epoch has been written
@@ -102,7 +106,7 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(self, trainer, module, *batch) -> None:
         # not after an epoch's last batch: from there Lightning would resume without that epoch's validation
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self._stopped_inside = False
+            self._stopped_inside, self._trained = False, time.monotonic()
             return
         # Lightning ends an epoch in which training stops: only a checkpoint of this moment resumes inside it
         self._stopped_inside = _is_to_go_on(trainer, module) or module.steps == trainer.max_steps
@@ -111,6 +115,11 @@ class Checkpoints(Checkpoint):
         # between the batches of one step each of several processes has gradients of its own
         elif trainer.world_size == 1 or not module.record.window:
             self._write_if_due(trainer)
+
+    def on_validation_batch_end(self, trainer, module, *batch) -> None:
+        # the resumed run repeats what came after the checkpoint
+        if self._has_written and self._trained - self._written < REPEATED:
+            end_long_validation(trainer)
 
     def on_validation_end(self, trainer, module) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +19,9 @@ import lightning.pytorch as pl
 
 from seedbed.config_values import typed
 from seedbed.errors import Interrupted
+
+# seconds after a signal in which a validation may come to its end
+PATIENCE = 1.0
 
 
 class StopOnSignal(pl.Callback):
@@ -31,6 +37,8 @@ class StopOnSignal(pl.Callback):
         """folder: the run's, for the line that says how to go on."""
         self.folder = folder
         self.number: int | None = None
+        # when the signal came
+        self._came = 0.0
         # whether a signal, and nothing else, ended the training before its last step
         self.has_cut = False
 
@@ -47,6 +55,7 @@ class StopOnSignal(pl.Callback):
             if self.number is not None and trainer.world_size == 1:
                 os._exit(128 + number)
             self.number = self.number or number
+            self._came = self._came or time.monotonic()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
@@ -78,15 +87,38 @@ class StopOnSignal(pl.Callback):
             trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
         return self.has_cut
 
+    def end_long_validation(self) -> None:
+        """Raise Interrupted if a signal came PATIENCE seconds ago."""
+        if self._came and time.monotonic() - self._came > PATIENCE:
+            self.check()
+
     def check(self) -> None:
         """Raise Interrupted if a signal came; to be called when `fit` has returned."""
         if self.number is not None:
             last = self.folder / "checkpoints" / "last.ckpt"
             again = f"{typed('hydra.run.dir', self.folder)} {typed('ckpt_path', last)}"
-            name = signal.Signals(self.number).name
-            raise Interrupted(self.number, f"stopped by {name}; go on with the same command and {again}")
+            how = f"; go on with the same command and {again}" if last.exists() else ""
+            raise Interrupted(self.number, f"stopped by {signal.Signals(self.number).name}{how}")
+
+    @contextmanager
+    def telling_how_to_go_on(self) -> Iterator[None]:
+        """Have a signal that comes before or after the training end the run by `check` too."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.number = signal.SIGINT
+        except Interrupted as end:
+            self.number = end.number
+        self.check()
 
 
 def was_interrupted(trainer: pl.Trainer) -> bool:
     """Return whether a signal ended the training before its last step."""
     return any(isinstance(callback, StopOnSignal) and callback.has_cut for callback in trainer.callbacks)
+
+
+def end_long_validation(trainer: pl.Trainer) -> None:
+    """Raise Interrupted if a signal came a while ago. Several processes, which would have to agree, go on."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, StopOnSignal) and trainer.world_size == 1:
+            callback.end_long_validation()

@@ -62,7 +62,8 @@ def train_parts(
         if config["ckpt_path"]:
             check_checkpoint(config["ckpt_path"], trainer, module, folder)
         check_run(config, chosen, module, data, trainer.world_size)
-        metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
+        with stop.telling_how_to_go_on():
+            metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
         if trainer.is_global_zero:
             write_history(folder, module.history)
         if module.diverged:
