@@ -164,6 +164,21 @@ def test_normalize_converts_pixels_by_its_formula(normalize, formula, channels):
     torch.testing.assert_close(x.double(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("block", [1, 20, 250_000])
+def test_kept_floats_are_given_again_unless_somebody_has_changed_them(monkeypatch, block):
+    monkeypatch.setattr(loader, "BLOCK", block)
+    plain, keeping = Loader(split(23), 5), Loader(split(23), 5, keep=True)
+    with torch.inference_mode():  # as Lightning validates
+        first = list(keeping)
+        assert_equal(keeping, plain)
+        assert [x.data_ptr() for x, _ in keeping] == [x.data_ptr() for x, _ in first]
+        first[2][0].view(-1)[0].add_(1)
+        assert_equal(keeping, plain)
+    monkeypatch.setattr(loader, "KEPT", 4 * 23 * 4 - 1)
+    large = Loader(split(23), 5, keep=True)
+    assert not large.keep
+
+
 def test_batches_kept_in_a_list_are_not_overwritten_and_do_not_touch_the_set():
     x, y = split(100)
     loads = Loader((x.clone(), y.clone()), 8, seed=1)

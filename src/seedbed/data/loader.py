@@ -13,6 +13,8 @@ from seedbed.data.splits import Split
 
 # pixels that one call gathers and converts: several small batches at once, whose 1 MB of floats stays in the cache
 BLOCK = 250_000
+# bytes of converted inputs that a loader keeps at most
+KEPT = 2**26
 
 
 class Order:
@@ -60,7 +62,8 @@ class Loader:
     repeated, and every rank has as many batches; in the last one, some ranks can have a sample less.
     The loader is stateful: after `load_state_dict`, a pass over the epoch of the saved state continues after the
     batches that were already given.
-    source: if given, batches are `Rows` of it instead of floats.
+    source: if given, batches are `Rows` of it instead of floats. keep: give the floats of the first pass again in the
+    others, where they take at most KEPT bytes; for a set that keeps its order.
     Raises ValueError if the split is too small for a single batch.
     """
 
@@ -75,6 +78,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         source: Source | None = None,
+        keep: bool = False,
     ):
         self.x, self.y = split
         self.source = source
@@ -85,6 +89,9 @@ class Loader:
         self.rank, self.world = rank, world
         self._state = {"epoch": 0, "position": 0}  # the current pass, and how many batches it has given
         self._resume: dict[str, int] | None = None
+        self.keep = keep and source is None and 4 * self.x.numel() <= KEPT
+        # position of a block → its inputs, and their version when they were made
+        self._kept: dict[int, tuple[Tensor, int]] = {}
         if not len(self):
             devices = f" on {world} devices" if world > 1 else ""
             raise ValueError(
@@ -124,7 +131,7 @@ class Loader:
         # rows to a block: a multiple of the batch size
         block = max(1, BLOCK // (size * self.x[0].numel() * mine[..., :1].numel() or 1)) * size
         for rows in mine.split(block, dim) if mine.numel() else ():  # an empty tensor would be split into one piece
-            x = rows if self.source else self._inputs(rows)
+            x = rows if self.source else self._inputs(rows, state["position"])
             y = self.y.index_select(0, rows.flatten()).view(rows.shape)
             for of_x, of_y in zip(x.split(size, dim), y.split(size, dim), strict=True):
                 state["position"] += 1
@@ -133,7 +140,19 @@ class Loader:
         while state["position"] < len(self):
             state["position"] += 1
             rows = mine[..., :0]
-            yield self._inputs(rows), self.y[:0].view(rows.shape)
+            yield self._converted(rows), self.y[:0].view(rows.shape)
 
-    def _inputs(self, rows: Tensor) -> Tensor:
+    def _inputs(self, rows: Tensor, position: int) -> Tensor:
+        if not self.keep:
+            return self._converted(rows)
+        x, version = self._kept.get(position, (None, 0))
+        # made anew if somebody has changed the floats of the first pass in place
+        if x is None or x._version != version:
+            # Lightning validates in inference mode, whose tensors have no versions
+            with torch.inference_mode(False):
+                x = self._converted(rows)
+            self._kept[position] = x, x._version
+        return x
+
+    def _converted(self, rows: Tensor) -> Tensor:
         return self.convert(self.x.index_select(0, rows.flatten())).view(*rows.shape, *self.x.shape[1:])

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
 
 from seedbed.errors import ConfigError, unwritten
 from seedbed.files import replacing
@@ -178,7 +179,7 @@ class Checkpoints(Checkpoint):
             module = trainer.lightning_module
             module.log_points(ended=_is_over(trainer) or module.steps == module.total_steps)
             for logger in trainer.loggers:
-                getattr(logger.experiment, "flush", logger.save)()
+                _flush(logger)
             self._write_best(trainer)
             last = self.folder / "last.ckpt"
             if module.diverged is True and last.exists() and not _diverged(last):
@@ -197,6 +198,12 @@ class Checkpoints(Checkpoint):
         if self.best is not None and not trainer.fast_dev_run:
             save(self.best, self.folder / "best.ckpt")
         self.best = None
+
+
+def _flush(logger: Logger) -> None:
+    """Write what a logger holds back; Lightning's loggers have `save` for that, TensorBoard's writer a `flush`."""
+    writer = logger if hasattr(logger, "flush") else logger.experiment
+    getattr(writer, "flush", logger.save)()
 
 
 def checkpoint_options(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class DataModule(pl.LightningDataModule):
         return self._loader(self.splits.train, self.eval_batch)
 
     def val_dataloader(self) -> Loader:
-        return self._loader(self.splits.valid, self.eval_batch)
+        return self._loader(self.splits.valid, self.eval_batch, keep=True)
 
     def test_dataloader(self) -> Loader:
         return self._loader(self.splits.test, self.eval_batch)
