@@ -13,6 +13,7 @@ from uncovered import uncovered
 
 from seedbed.allowed_values import RULES, check, leaves
 from seedbed.errors import ConfigError
+from seedbed.training import datamodule
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("data", "model", "loss", "init", "optim", "schedule", "callbacks")
@@ -47,15 +48,21 @@ def test_choice_composes_is_checked_throughout_and_instantiates(composed, choice
     assert all(instantiate(part, _partial_=True, _convert_="all") is not None for part in parts)
 
 
+@pytest.fixture
+def few_images(monkeypatch):
+    """Make the one validation batch of SHORT small: 2,048 images take a resnet18 several seconds."""
+    monkeypatch.setattr(datamodule, "EVAL_BATCH", 128)
+
+
 @pytest.mark.parametrize("choice", [c for c in CHOICES if not c.startswith("data=")])
-def test_choice_trains_two_batches(fit, choice):
+def test_choice_trains_two_batches(fit, few_images, choice):
     run = fit(choice, *SHORT, *WITH.get(choice, ()))
     steps = 0 if choice == "model=pixel_similarity" else 2  # nothing is learned by gradient
     assert run.metrics["steps"] == steps and run.metrics["status"] == "completed"
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_experiment_trains_two_batches(fit, mnist_root, experiment):
+def test_experiment_trains_two_batches(fit, few_images, mnist_root, experiment):
     if experiment.startswith("search") and find_spec("optuna") is None:
         pytest.skip('needs Optuna: pip install -e ".[optuna]"')
     run = fit(f"experiment={experiment}", *SHORT)
