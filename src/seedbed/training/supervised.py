@@ -225,7 +225,9 @@ class Supervised(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         self._skips = False
         self.log_metrics(self.training_metrics())
-        self.keep_epoch()
+        # an epoch that a signal cuts short ends in the resumed run
+        if self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or not was_interrupted(self.trainer):
+            self.keep_epoch()
         self.end_epoch()
 
     def on_train_end(self) -> None:
