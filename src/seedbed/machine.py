@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-LIBRARIES = ("torch", "torchvision", "lightning", "timm", "numpy", "pillow")
+LIBRARIES = ("torch", "torchvision", "lightning", "timm", "numpy", "numba", "pillow")
 Facts = Mapping[str, str | int]
 
 
@@ -53,6 +53,8 @@ def not_promised(before: Facts | None, now: Facts) -> str | None:
     """
     if before is None:
         return "does not say with what it was made: equal bits are not promised"
+    # runs of versions that wrote nothing down about numba did without it, and do so when they go on
+    before = {"numba": now.get("numba", "none"), **before}
     pairs = ((name, before.get(name, "none"), now.get(name, "none")) for name in {**before, **now})
     changes = [f"{name} {old}, here {new}" for name, old, new in pairs if old != new]
     return f"was made with {'; '.join(changes)}: equal bits are not promised" if changes else None

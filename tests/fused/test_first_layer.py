@@ -1,14 +1,21 @@
 """A stack's first layer, with and without the zeros, on any number of cores, computes the dense float64 product."""
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from seedbed.data.loader import Loader
 from seedbed.data.rows import Source
+from seedbed.fused import own_batches
 from seedbed.fused.build import build_stack
 from seedbed.fused.checkpoints import StackCheckpoints
 from seedbed.fused.cores import shares
-from seedbed.fused.first_layer import FirstLayer, skipping_layout
+from seedbed.fused.first_layer import FirstLayer, own_layout, skipping_layout
+from seedbed.fused.own_batches import OwnBatches
 from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.datamodule import NORMALIZE
 
@@ -34,17 +41,27 @@ def pixels():
     return (pixels * (torch.rand(pixels.shape, generator=generator) < 0.2)).to(torch.uint8)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "by_member"), [(1, False), (30, False), (1, True), (30, True), (70, True)], ids=lambda value: str(value)
+)
 @pytest.mark.parametrize("normalize", NORMALIZE)
-@pytest.mark.parametrize("outputs", [1, 30])
-def test_first_layer_is_the_dense_product_in_float64(pixels, normalize, outputs):
+def test_first_layer_is_the_dense_product_in_float64(pixels, normalize, outputs, by_member):
     torch.manual_seed(0)
+    # the first image is empty
+    pixels = torch.cat([torch.zeros_like(pixels[:1]), pixels[1:]])
     source = Source(pixels, *NORMALIZE[normalize](pixels))
-    weight, bias = skipping_layout(torch.randn(9, outputs, 312)), torch.randn(9, outputs)
+    weight, bias = torch.randn(9, outputs, 312), torch.randn(9, outputs)
+    weight = (own_layout if by_member else skipping_layout)(weight)
     x = floats(pixels, normalize)
     weight.requires_grad_(), bias.requires_grad_()
     rows = torch.randint(0, 200, (3, 64))
+    rows[:, 0] = 0
     pieces = [(rows[0], slice(0, 2)), (rows[1], slice(2, 8)), (rows[2], slice(8, 9))]
-    output = FirstLayer.apply(weight, bias, source, pieces, torch.empty_like(weight))
+    if by_member:
+        own = rows[torch.tensor([0, 0, 1, 1, 1, 1, 1, 1, 2])]
+        output = OwnBatches.apply(weight, bias, source, own, torch.empty_like(weight))
+    else:
+        output = FirstLayer.apply(weight, bias, source, pieces, torch.empty_like(weight))
     upstream = torch.randn_like(output)
     output.backward(upstream)
 
@@ -77,16 +94,20 @@ def test_zeros_are_skipped_where_it_pays(pixels):
 
 
 @pytest.mark.parametrize(
-    ("words", "groups", "skips"),
+    ("words", "groups", "path"),
     [
-        (["seed=0"], 1, True),
-        (["seed=0", "optim=adam", "data.normalize=standard", "loss=bce"], 1, True),
-        (["model.hidden=[100]"], 3, True),
-        ([], 3, False),
+        (["seed=0"], 1, "skips zeros"),
+        (["seed=0", "optim=adam", "data.normalize=standard", "loss=bce"], 1, "skips zeros"),
+        (["model.hidden=[100]"], 3, "skips zeros"),
+        ([], 3, "skips zeros, compiled"),
+        (["model.hidden=[40]", "optim=adam", "data.normalize=standard", "loss=bce"], 9, "skips zeros, compiled"),
+        (["model=linear", "+trainer.gradient_clip_val=0.1"], 9, "skips zeros, compiled"),
+        (["model=linear"], 3, None),
+        (["data.batch_size=32"], 9, None),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
-def test_cores_and_skipped_zeros_change_no_member(composed, tmp_path, words, groups, skips):
+def test_cores_and_skipped_zeros_change_no_member(composed, tmp_path, words, groups, path):
     config, _ = composed(*words, "trainer.max_epochs=1", "+trainer.limit_train_batches=9")
     configs = [{**config, "optim": {**config["optim"], "lr": 0.01 * (k + 1)}} for k in range(9)]
 
@@ -94,7 +115,7 @@ def test_cores_and_skipped_zeros_change_no_member(composed, tmp_path, words, gro
         data = build_data(configs[0])
         data.seed = list(range(groups))
         stack = build_stack(Parts(), configs, groups, data, by_rows=by_rows)
-        assert stack.net.skips_zeros == (skips and by_rows)
+        assert stack.net.first_layer == (path if by_rows else None)
         before = torch.get_num_threads()
         torch.set_num_threads(cores)
         try:
@@ -108,6 +129,23 @@ def test_cores_and_skipped_zeros_change_no_member(composed, tmp_path, words, gro
     assert all(torch.equal(one[name], two[name]) for name in one)
     for name, value in plain.items():
         assert (one[name] - value).norm() <= 1e-4 * value.norm() + 1e-12, name
+
+
+def test_without_numba_the_product_is_dense(composed, monkeypatch):
+    # Python's way to say that a module cannot be imported
+    monkeypatch.setitem(sys.modules, "numba", None)
+    config, _ = composed()
+    stack = build_stack(Parts(), [config] * 3, 3, build_data(config))
+    assert stack.net.first_layer is None and not stack.takes_rows
+
+
+def test_compiled_loops_need_no_folder_to_be_kept_in(tmp_path):
+    """As in an installation that nobody may write to, for a user without a home."""
+    shutil.copy(own_batches.__file__, tmp_path / "own_batches.py")
+    in_the_way = tmp_path / "__pycache__"
+    in_the_way.touch()
+    nowhere = {"HOME": str(in_the_way), "XDG_CACHE_HOME": str(in_the_way), "PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", "import own_batches"], env=os.environ | nowhere, check=True)
 
 
 def test_shares_hold_every_member_once():

@@ -23,7 +23,8 @@ def assert_equal_jobs(basic: Path, fused: Path, rtol: float) -> None:
     assert expected.keys() == found.keys() and expected
     for job, a in expected.items():
         b = found[job]
-        assert list(a) == list(b)
+        # only a stack says how it computed its first layer
+        assert [key for key in a if key != "first_layer"] == [key for key in b if key != "first_layer"]
         same = ("status", "epochs", "steps", "seed", "versions")
         assert {k: a[k] for k in same} == {k: b[k] for k in same}
         if a["status"] == "diverged":

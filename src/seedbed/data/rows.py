@@ -60,8 +60,12 @@ class Source:
 
     def skips(self, columns: int, rows: int) -> bool:
         """Return whether to skip zeros for weights [I, columns] on batches of so many rows."""
-        fits = rows <= 1 << (self._column_bit - 8)
-        return columns >= LEAST_COLUMNS and fits and self.filled <= MOST_FILLED
+        fits = rows <= 1 << (self.column_bit - 8)
+        return columns >= LEAST_COLUMNS and fits and self.is_sparse
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.filled <= MOST_FILLED
 
     @cached_property
     def row_shift(self) -> Tensor | None:
@@ -70,12 +74,17 @@ class Source:
             return self.shift[0]
         return torch.full((self.pixels.shape[1],), self.shift) if self.shift else None
 
+    @cached_property
+    def row_scale(self) -> Tensor:
+        """The factor of each pixel, float32 [I]."""
+        return (torch.ones(self.pixels.shape[1]) / self.divisor).flatten()
+
     @property
-    def _column_bit(self) -> int:
+    def column_bit(self) -> int:
         return 32 - max(1, (self.pixels.shape[1] - 1).bit_length())
 
     @cached_property
-    def _entries(self) -> tuple[np.ndarray, np.ndarray]:
+    def entries(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the pixels that are not 0, image by image, and the place [N + 1] where each image's begin.
 
         An entry is one uint32: the column in its upper bits, the pixel in its lowest 8, between them room for a row.
@@ -85,11 +94,11 @@ class Source:
         columns = (places % pixels.shape[1]).astype(np.uint32)
         begins = np.zeros(len(pixels) + 1, np.int64)
         np.cumsum((pixels != 0).sum(1), out=begins[1:])
-        return columns << np.uint32(self._column_bit) | pixels.reshape(-1)[places], begins
+        return columns << np.uint32(self.column_bit) | pixels.reshape(-1)[places], begins
 
     def lists(self, rows: Tensor) -> tuple[Lists, np.ndarray]:
         """Return the batch of these rows as lists, [B, I], and as entries with their rows in the batch."""
-        entries, begins = self._entries
+        entries, begins = self.entries
         images = rows.numpy()
         lengths = begins[images + 1] - begins[images]
         offsets = np.zeros(len(images) + 1, np.int64)
@@ -99,12 +108,12 @@ class Source:
         places += np.arange(len(places))
         batch = entries.take(places)
         batch |= np.repeat(np.arange(len(images), dtype=np.uint32) << np.uint32(8), lengths)
-        return self._as_lists(batch >> np.uint32(self._column_bit), offsets, batch), batch
+        return self._as_lists(batch >> np.uint32(self.column_bit), offsets, batch), batch
 
     def transposed(self, batch: np.ndarray) -> Lists:
         """Return the batch's lists as [I, B], column by column."""
         # the column stands in the upper bits, so that sorting the numbers sorts by column, then by row
-        batch, bit = np.sort(batch), self._column_bit
+        batch, bit = np.sort(batch), self.column_bit
         ends = (np.arange(1, self.pixels.shape[1], dtype=np.uint64) << np.uint64(bit)).astype(np.uint32)
         offsets = np.concatenate([[0], np.searchsorted(batch, ends), [len(batch)]])
         return self._as_lists(batch >> np.uint32(8) & np.uint32((1 << bit - 8) - 1), offsets, batch)
@@ -113,7 +122,7 @@ class Source:
         values = torch.from_numpy((batch & np.uint32(255)).astype(np.float32))
         divisor = self.divisor
         if isinstance(divisor, Tensor):
-            divisor = divisor[0, torch.from_numpy((batch >> np.uint32(self._column_bit)).astype(np.int64))]
+            divisor = divisor[0, torch.from_numpy((batch >> np.uint32(self.column_bit)).astype(np.int64))]
         return Lists(
             torch.from_numpy(columns.view(np.int32)),
             torch.from_numpy(offsets.astype(np.int32)),

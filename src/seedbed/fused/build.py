@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import torch
 
@@ -11,6 +12,10 @@ from seedbed.fused.halving import Halving
 from seedbed.fused.stack import Stack
 from seedbed.training.build import Config, Parts, build_callbacks, points_every
 from seedbed.training.datamodule import DataModule
+
+# compiled loops take as long for one output as for 32, so that members which share a batch need some to gain by them;
+# and they copy the weights once for each batch
+LEAST_OUTPUTS, LEAST_BATCH = 16, 64
 
 
 class Unfit(Exception):
@@ -28,10 +33,12 @@ def build_stack(
     data: DataModule,
     halving: Halving | None = None,
     by_rows: bool = True,
+    by_member: bool = True,
 ) -> Stack:
     """Build the stack of these runs. Raises Unfit if any of them could not be built alone either.
 
-    by_rows: give it batches as `Rows`, and skip their zeros, if it can and that pays.
+    by_rows: give it batches as `Rows`, and skip their zeros, if it can and that pays. by_member: also where members are
+    too few for a batch that they share, in compiled loops, if numba is installed.
     """
     members, unfit = [], []
     for i, config in enumerate(configs):
@@ -47,9 +54,13 @@ def build_stack(
     stack = Stack(nets, groups, losses, type(optimizers[0]), defaults, schedules, stopper, halving)
     stack.log_every_n_steps = points_every(configs[0])
     if by_rows and stack.net.takes_rows and _rows_suit(configs[0], data):
-        outputs = stack.net.first_weight.shape[1] * len(nets) // groups
-        if data.source_of(data.splits.train).skips(outputs, max(data.batch_size, data.eval_batch)):
+        outputs, members = stack.net.first_weight.shape[1], len(nets) // groups
+        source = data.source_of(data.splits.train)
+        is_large = (outputs >= LEAST_OUTPUTS or members == 1) and data.batch_size >= LEAST_BATCH
+        if source.skips(outputs * members, max(data.batch_size, data.eval_batch)):
             stack.net.skip_zeros()
+        elif by_member and source.is_sparse and is_large and find_spec("numba"):
+            stack.net.skip_zeros(by_member=True)
     return stack
 
 

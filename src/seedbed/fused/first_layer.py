@@ -18,6 +18,11 @@ def skipping_layout(weight: Tensor) -> Tensor:
     return weight.permute(2, 0, 1).contiguous().permute(1, 2, 0)
 
 
+def own_layout(weight: Tensor) -> Tensor:
+    """Return weight [M, O, I], laid out in memory as [M, I, O]: a row holds the weights of one pixel in one member."""
+    return weight.mT.contiguous().mT
+
+
 class FirstLayer(torch.autograd.Function):
     """x [B, I] of each piece · weight [m, O, I] + bias [m, O] → [m, B, O].
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from seedbed.data.rows import Rows
-from seedbed.fused.first_layer import FirstLayer, Piece, skipping_layout
+from seedbed.fused.first_layer import FirstLayer, Piece, own_layout, skipping_layout
 from seedbed.models.linear import LinearLayer
 from seedbed.models.mlp import ACTIVATIONS
 
@@ -39,8 +39,8 @@ class StackedNet(nn.Module):
             self.register_buffer(f"stacked_buffer_{i}", buffer)
         skeleton = deepcopy(nets[0]).to("meta")
         self.first_linear = _first_linear(skeleton)
-        # whether the first layer skips zeros; its weights then have another order in memory
-        self.skips_zeros = False
+        # whether the first layer skips zeros, and whether member by member; its weights' order in memory follows
+        self.skips_zeros = self.by_member = False
         if self.first_linear:
             for name in _leading_names(skeleton, 2):
                 skeleton.set_submodule(name, nn.Identity())
@@ -59,12 +59,18 @@ class StackedNet(nn.Module):
         for name, value in self.stacked_state().items():
             value.data = state[name].detach().to(value.device)
         if self.skips_zeros:
-            self.skip_zeros()
+            self.skip_zeros(self.by_member)
         self.members, self.groups = len(next(iter(state.values()))), groups
 
-    def skip_zeros(self) -> None:
-        """Let the first layer skip the zeros of `Rows`."""
-        self.skips_zeros, self.first_weight.data = True, skipping_layout(self.first_weight.data)
+    def skip_zeros(self, by_member: bool = False) -> None:
+        """Let the first layer skip the zeros of `Rows`, for each member by itself or for those that share a batch."""
+        self.skips_zeros, self.by_member = True, by_member
+        self.first_weight.data = (own_layout if by_member else skipping_layout)(self.first_weight.data)
+
+    @property
+    def first_layer(self) -> str | None:
+        """How the first layer is computed, as metrics.json says it; None if by a dense product."""
+        return ("skips zeros, compiled" if self.by_member else "skips zeros") if self.skips_zeros else None
 
     @property
     def first_weight(self) -> nn.Parameter:
@@ -80,7 +86,12 @@ class StackedNet(nn.Module):
         state, first = dict(zip(self.names, params, strict=True)), self.names.index(f"{self.first_linear}.weight")
         weight, bias = state.pop(f"{self.first_linear}.weight"), state.pop(f"{self.first_linear}.bias", None)
         gradient = gradients[first] if gradients else None
-        x = FirstLayer.apply(weight, bias, x.source, self._pieces(members, x.rows), gradient)
+        if self.by_member:
+            from seedbed.fused.own_batches import OwnBatches
+
+            x = OwnBatches.apply(weight, bias, x.source, self._own_rows(members, x.rows), gradient)
+        else:
+            x = FirstLayer.apply(weight, bias, x.source, self._pieces(members, x.rows), gradient)
         for name, layer in _leaves(self.skeleton[0]):
             if isinstance(layer, nn.Linear | LinearLayer):
                 # x [m, B, I] · weight [m, O, I]
@@ -89,6 +100,11 @@ class StackedNet(nn.Module):
             else:
                 x = vmap(layer)(x) if isinstance(layer, nn.LogSoftmax) else layer(x)
         return x
+
+    def _own_rows(self, members: slice, rows: Tensor) -> Tensor:
+        """Return the batch [m, B] of each member in the slice; rows: [G, B], or [B] for all members."""
+        rows = rows.view(-1, rows.shape[-1])
+        return rows[torch.arange(members.start, members.stop) // (self.members // len(rows))]
 
     def _pieces(self, members: slice, rows: Tensor) -> list[Piece]:
         """Return the batch [B] and the members of each group in the slice; rows: [G, B], or [B] for all members."""

@@ -27,12 +27,14 @@ TRAINER |= {"log_every_n_steps"}
 class StackPlan:
     """Jobs to train as one: `jobs` lists them group by group, each group's members share their batches.
 
-    by_rows: whether they may get their batches as `Rows`. Stacks that an earlier version planned resume without `Rows`.
+    by_rows: whether they may get their batches as `Rows`; by_member: whether also where few members share a batch.
+    Stacks that an earlier version planned resume without.
     """
 
     jobs: list[int]
     groups: int
     by_rows: bool = False
+    by_member: bool = False
 
 
 def why_alone(config: Config) -> str | None:
@@ -87,7 +89,7 @@ def plan(configs: Mapping[int, Config], most: int) -> list[StackPlan]:
                 by_size[len(chunk)].append(chunk)
         for size, equal in by_size.items():
             for chunk in _chunks(equal, max(1, most // size)):
-                stacks.append(StackPlan([job for group in chunk for job in group], len(chunk), by_rows=True))
+                stacks.append(StackPlan([job for group in chunk for job in group], len(chunk), True, True))
     return stacks
 
 

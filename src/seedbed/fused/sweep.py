@@ -197,7 +197,8 @@ class FusedSweep:
         config = jobs[0].config
         with run_threads(config) as choose_threads:
             configs = [job.config for job in jobs]
-            stack = build_stack(self.parts, configs, piece.groups, data, self._halving(config), piece.by_rows)
+            halving, paths = self._halving(config), (piece.by_rows, piece.by_member)
+            stack = build_stack(self.parts, configs, piece.groups, data, halving, *paths)
             choose_threads((weights[0] for weights in stack.net.stacked), len(jobs))
             data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
             checkpoints = StackCheckpoints(self._folder(piece), **checkpoint_options(config))
@@ -231,8 +232,8 @@ class FusedSweep:
             job = self.jobs[number]
             if finished(job.folder):
                 continue  # written before the sweep was killed
-            skips = {"first_layer": "skips zeros"} if stack.net.skips_zeros else {}
-            metrics = {**records.metrics(i, share), "seed": job.config["seed"], **skips}
+            first_layer = {"first_layer": stack.net.first_layer} if stack.net.first_layer else {}
+            metrics = {**records.metrics(i, share), "seed": job.config["seed"], **first_layer}
             rows = records.rows(i, share)
             if metrics["status"] == "diverged":
                 metrics |= self._divergence(job, data, stack, i)
