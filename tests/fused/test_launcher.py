@@ -60,6 +60,7 @@ def slow(case):
         (["model=linear", "optim.lr=0.1,1", "seed=0,1", "trainer.max_epochs=10"], 1e-5),
         slow((["init=default,kaiming_normal", "optim.lr=0.05,0.1", "seed=0,1", "trainer.max_epochs=10"], 1e-5)),
         (["init=default,kaiming_normal", "optim.lr=0.05", "seed=0,1", "trainer.max_epochs=3"], 1e-5),
+        (["optim.lr=0.05", "seed=range(0,8)", "trainer.max_epochs=3"], 1e-5),
         (["model=linear_scratch", "init=normal", "optim=basic", "init.std=0.1,1", "trainer.max_epochs=2"], 1e-5),
         slow((["optim=momentum", "optim.lr=0.01", "optim.momentum=0,0.9", "optim.weight_decay=0,0.01"], 1e-4)),
         (["optim=momentum", "optim.lr=0.01,0.02", "optim.nesterov=true", "schedule=constant,one_cycle"], 1e-4),

@@ -23,16 +23,16 @@ class Stop(pl.Callback):
             raise InterruptedError
 
 
-@pytest.mark.parametrize("step", [10, 49, 70])
-def test_resumed_stack_equals_uninterrupted_stack(composed, tmp_path, monkeypatch, step):
+@pytest.mark.parametrize(("step", "orders"), [(10, 1), (49, 1), (70, 1), (70, 9)])
+def test_resumed_stack_equals_uninterrupted_stack(composed, tmp_path, monkeypatch, step, orders):
     monkeypatch.setattr(seedbed.training.fast_loop, "CALL", 0.0)
-    lrs = ("0.001", "0.01", "0.1")
+    lrs = ("0.001", "0.01", "0.1") * 3
     configs = [composed("optim=adam", f"optim.lr={lr}", "trainer.max_epochs=2")[0] for lr in lrs]
 
     def train(folder, ckpt_path=None, callbacks=()):
         data = build_data(configs[0])
-        data.seed = [0]
-        stack = build_stack(Parts(), configs, 1, data)
+        data.seed = list(range(orders))
+        stack = build_stack(Parts(), configs, orders, data)
         checkpoints = StackCheckpoints(folder)
         checkpoints.every = 0
         trainer = build_trainer(configs[0], False, [checkpoints, RunProgress()])

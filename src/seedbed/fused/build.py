@@ -13,9 +13,10 @@ from seedbed.fused.stack import Stack
 from seedbed.training.build import Config, Parts, build_callbacks, points_every
 from seedbed.training.datamodule import DataModule
 
-# compiled loops take as long for one output as for 32, so that members which share a batch need some to gain by them;
-# and they copy the weights once for each batch
-LEAST_OUTPUTS, LEAST_BATCH = 16, 64
+# The compiled loops of own_batches.py take half a second to load. They are for stacks of many orders of the data. They
+# take as long for one output as for 32, so that members which share a batch need some to gain by them, and they copy
+# the weights once for each batch.
+LEAST_GROUPS, LEAST_OUTPUTS, LEAST_BATCH = 8, 16, 64
 
 
 class Unfit(Exception):
@@ -37,8 +38,8 @@ def build_stack(
 ) -> Stack:
     """Build the stack of these runs. Raises Unfit if any of them could not be built alone either.
 
-    by_rows: give it batches as `Rows`, and skip their zeros, if it can and that pays. by_member: also where members are
-    too few for a batch that they share, in compiled loops, if numba is installed.
+    by_rows: give it batches as `Rows`, and skip their zeros, if it can and that pays. by_member: also where few members
+    share a batch, in compiled loops, if numba is installed.
     """
     members, unfit = [], []
     for i, config in enumerate(configs):
@@ -56,10 +57,9 @@ def build_stack(
     if by_rows and stack.net.takes_rows and _rows_suit(configs[0], data):
         outputs, members = stack.net.first_weight.shape[1], len(nets) // groups
         source = data.source_of(data.splits.train)
-        is_large = (outputs >= LEAST_OUTPUTS or members == 1) and data.batch_size >= LEAST_BATCH
         if source.skips(outputs * members, max(data.batch_size, data.eval_batch)):
             stack.net.skip_zeros()
-        elif by_member and source.is_sparse and is_large and find_spec("numba"):
+        elif by_member and source.is_sparse and _loops_suit(groups, members, outputs, data.batch_size):
             stack.net.skip_zeros(by_member=True)
     return stack
 
@@ -70,3 +70,9 @@ def _rows_suit(config: Config, data: DataModule) -> bool:
     on_cpu = trainer["accelerator"] == "cpu" or not torch.accelerator.is_available()
     exact = str(trainer.get("precision", "32-true")) in ("32-true", "32", "None")
     return on_cpu and exact and data.splits.train[0].dtype == torch.uint8
+
+
+def _loops_suit(groups: int, members: int, outputs: int, batch_size: int) -> bool:
+    """Return whether compiled loops pay for groups of so many members, with so many outputs of the first layer each."""
+    is_large = groups >= LEAST_GROUPS and batch_size >= LEAST_BATCH and (outputs >= LEAST_OUTPUTS or members == 1)
+    return is_large and find_spec("numba") is not None
