@@ -68,8 +68,52 @@ def test_mistakes_are_errors_with_one_line(tmp_path):
         seedbed.load_sweep(tmp_path)
 
 
-def test_error_of_the_users_own_code_is_the_users(monkeypatch, tmp_path):
+PARTS = """
+from torch import nn
+from seedbed.losses import MSE
+def three(in_shape, num_outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+class Rows(MSE):
+    def forward(self, output, target):
+        return output
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=linear", "model._target_=parts.three"], "model: the loss and the data want an"),
+        (["loss=mse", "~loss.half", "loss._target_=parts.Rows"], "loss: must be a scalar tensor"),
+        (["data=function", "loss=cross_entropy"], "loss: CrossEntropy needs classes"),
+        (["callbacks=generated"], "callbacks=generated draws"),
+        (["model=linear", "trainer.accelerator=gpu"], "trainer: No supported gpu"),
+        (["trainer.loop=fast", "+trainer.profiler=simple"], "trainer.loop=fast: trainer.profiler works"),
+        (["optim.lr=-1"], "optim.lr=-1: must be"),
+    ],
+)
+def test_refused_run_prints_nothing_and_leaves_nothing(words, said, monkeypatch, tmp_path, capfd):
+    (tmp_path / "parts.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=rf"^{said}[^\n]*$"):
+        seedbed.train("trainer.accelerator=cpu", *words)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.glob("outputs/runs/*/*"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["resume=nowhere"], ["retries=-1"], ["hydra/sweeper=optuna"], ["+lr=1,2"], ["optim.lr=null,1", "extend=2"]],
+)
+def test_refused_sweep_prints_nothing_and_leaves_nothing(words, tmp_path, capfd):
+    with pytest.raises(ConfigError, match=r"^[^\n]*$"):
+        seedbed.sweep("trainer.accelerator=cpu", *words)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.glob("outputs/sweeps/*/*"))
+
+
+def test_error_of_the_users_own_code_is_the_users(monkeypatch, tmp_path, capfd):
     (tmp_path / "own_parts.py").write_text("def net(shape, k):\n    return {}['own key']\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(Exception, match="own key"):
         seedbed.train(*WORDS, "model._target_=own_parts.net")
+    assert capfd.readouterr() == ("", "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from glob import glob
@@ -31,6 +31,7 @@ from seedbed.task import train as task
 
 if TYPE_CHECKING:
     import pandas
+    from omegaconf import DictConfig
     from torch import nn
 
     from seedbed.training.load import Loaded
@@ -95,8 +96,19 @@ class Sweep:
 
 def train(*overrides: str) -> Run:
     """Train one run, as `python train.py` does. Raises ConfigError for a mistake in the overrides."""
+    errors: list[Exception] = []
+
+    def train_or_keep_error(cfg: DictConfig) -> float | None:
+        # Hydra would print words of its own before it raises the error
+        try:
+            return task(cfg)
+        except Exception as error:
+            errors.append(error)
+
     with _hydra() as hydra:
-        result = hydra.run("config", task, list(overrides))
+        result = hydra.run("config", train_or_keep_error, list(overrides))
+    if errors:
+        raise errors[0]
     return Run(Path(result.hydra_cfg.hydra.runtime.output_dir))
 
 
@@ -113,6 +125,9 @@ def sweep(*overrides: str) -> Sweep:
         except SystemExit as end:
             if isinstance(end, Refusal) or end.code != 1:  # 1: a job failed
                 raise
+        finally:
+            with suppress(OSError):
+                Path(folder).rmdir()  # empty after a refusal
     return Sweep(Path(folder).absolute())
 
 

@@ -36,6 +36,8 @@ class RunProgress(ProgressBar):
         self.bar: tqdm | None = None
         # the epoch of the last row, and whether there is a heading
         self._shown, self._has_heading = -1, False
+        # whether a batch has been trained: until then the run may be refused, with one line and nothing before it
+        self._has_begun = False
 
     def disable(self) -> None:
         self.enabled = False
@@ -58,14 +60,17 @@ class RunProgress(ProgressBar):
         )
         if self.table and trainer.ckpt_path and module.history:  # shown before the resume
             self._shown = module.history[-1]["epoch"]
-        self._show(trainer, module)
 
     def on_train_batch_end(self, trainer, module, *batch) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._show(trainer, module)
         self.bar.update(trainer.fit_loop.epoch_loop.batch_progress.total.ready - self.bar.n)
 
     def on_train_epoch_start(self, trainer, module) -> None:
         """Show the epoch before, whose metrics are known after the last hook that a callback has in it."""
-        self._show(trainer, module)
+        if self._has_begun:
+            self._show(trainer, module)
         known = {} if self.table else trainer.callback_metrics
         shown = {name: figure(float(known[key])) for name, key in COLUMNS.items() if key in known}
         self.bar.set_postfix({"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **shown}, refresh=False)
@@ -78,10 +83,11 @@ class RunProgress(ProgressBar):
         self._close(trainer, module)
 
     def on_exception(self, trainer, module, exception) -> None:
-        self._close(trainer, module)
+        self._close(trainer, module, shows=self._has_begun)
 
-    def _close(self, trainer, module) -> None:
-        self._show(trainer, module, ended=True)
+    def _close(self, trainer, module, shows: bool = True) -> None:
+        if shows:
+            self._show(trainer, module, ended=True)
         if self.bar is not None:
             self.bar.close()
 
