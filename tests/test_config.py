@@ -79,7 +79,14 @@ BAD_VALUES = {
     "optim.lr=fast": "optim.lr=fast: must be a number > 0",
     "optim.lr=-1": "optim.lr=-1: must be a number > 0",
     "optim.lr=nan": "optim.lr=nan: must be a number > 0",
-    "optim.lr=true": "optim.lr=True: must be a number > 0",
+    "optim.lr=true": "optim.lr=true: must be a number > 0",
+    "optim.lr=null": "optim.lr=null: must be a number > 0",
+    "optim.lr='0.1'": "optim.lr='0.1': must be a number > 0",
+    "optim.lr=[1,2]": "optim.lr=[1,2]: must be a number > 0",
+    "optim=adam optim.betas=[a,true]": "optim.betas=[a,true]: must be two numbers ≥ 0 and < 1",
+    "+trainer.barebones=true": "trainer.barebones=true: must be false: a run leaves",
+    "model.hidden=[30,null]": "model.hidden=[30,null]: must be a list, each an integer ≥ 1",
+    "trainer.devices=[0,{a:1}]": "trainer.devices=[0,{a:1}]: must be an integer ≥ 1 or auto",
     "data.batch_size=2.5": "data.batch_size=2.5: must be an integer ≥ 1",
     "data.batch_size=0": "data.batch_size=0: must be an integer ≥ 1",
     "data.shuffle=maybe": "data.shuffle=maybe: must be true or false",
@@ -87,7 +94,7 @@ BAD_VALUES = {
     "seed=x": "seed=x: must be an integer ≥ 0",
     "seed=-1": "seed=-1: must be an integer ≥ 0",
     "trainer.max_epochs=-5": "trainer.max_epochs=-5: must be an integer ≥ 0",
-    "trainer.devices=0": 'trainer.devices=0: must be an integer ≥ 1 or "auto"',
+    "trainer.devices=0": "trainer.devices=0: must be an integer ≥ 1 or auto",
     "model.hidden=[0]": "model.hidden=[0]: must be a list, each an integer ≥ 1",
     "model.hidden=30": "model.hidden=30: must be a list, each an integer ≥ 1",
     "model.activation=rolu": "model.activation=rolu: must be one of relu",
@@ -122,13 +129,13 @@ BAD_MOMENTA = {
     f"schedule=combined +schedule.phases.0.drives=momentum schedule.phases.1={{_target_: {CONSTANT}}}": (
         "schedule.phases.0.drives=momentum: the optimiser has none"
     ),
-    "schedule=values +schedule.momentum=[0.8,0.9]": "schedule.momentum=[0.8, 0.9]: the optimiser has none",
+    "schedule=values +schedule.momentum=[0.8,0.9]": "schedule.momentum=[0.8,0.9]: the optimiser has none",
     "optim=adam schedule=values +schedule.momentum=[0.8,1]": "schedule.momentum=1: a momentum must be < 1",
     "optim=adam schedule=values +schedule.momentum=[0,0.9]": "schedule.momentum=0: a momentum must be > 0",
     "schedule=linear schedule.drives=weight_decay": (
         "schedule.drives=weight_decay: the optimiser has none: optim.weight_decay must be > 0"
     ),
-    "optim=basic schedule=values +schedule.weight_decay=[0,1]": "schedule.weight_decay=[0, 1]: the optimiser has none",
+    "optim=basic schedule=values +schedule.weight_decay=[0,1]": "schedule.weight_decay=[0,1]: the optimiser has none",
     "optim=momentum schedule=linear schedule.drives=momentum schedule.end=1.5": (
         "schedule.end=1.5: times optim.momentum=0.9 it is 1.35, and a momentum must be < 1"
     ),

@@ -17,6 +17,7 @@ from seedbed.config_values import leaves
 from seedbed.errors import ConfigError
 from seedbed.metrics import TEST_ACCURACY, TEST_LOSS, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.optim.drivable import DRIVABLE, check_schedule
+from seedbed.tables import show
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,7 @@ def listed(rule: Rule) -> Rule:
 
 def only(value: Any, reason: str) -> Rule:
     """Allow one value; the reason says why."""
-    shown = {None: "null", True: "true", False: "false"}.get(value, value)
-    return Rule(lambda v: v == value and type(v) is type(value), f"{shown}: {reason}")
+    return Rule(lambda v: v == value and type(v) is type(value), f"{show(value)}: {reason}")
 
 
 def existing_file() -> Rule:
@@ -82,7 +82,7 @@ BATCHES = Rule(
     lambda v: _is_number(v) and v >= 0 and (v <= 1 or _is_int(v)), "a number of batches, or a share of them ≥ 0 and ≤ 1"
 )
 TIME = Rule(lambda v: isinstance(v, str) and bool(re.fullmatch(r"\d+:\d\d:\d\d:\d\d", v)), "a time as 00:01:30:00")
-DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), 'an integer ≥ 1 or "auto"')
+DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), "an integer ≥ 1 or auto")
 VALUES = Rule(
     lambda v: isinstance(v, list) and len(v) > 1 and all(map(number(0).holds, v)), "a list of two or more numbers ≥ 0"
 )
@@ -279,8 +279,7 @@ def check(config: Mapping[str, Any]) -> None:
         # a phase's keys are those of a schedule, a group's those of an optimiser
         rule = RULES.get(re.sub(r"\b(phases|groups)\.\d+\.", "", key))
         if rule and not rule.holds(value):
-            shown = value if isinstance(value, str | int | float | list) else "null"
-            raise ConfigError(f"{key}={shown}: must be {rule.allowed}")
+            raise ConfigError(f"{key}={show(value)}: must be {rule.allowed}")
     if "schedule" in config and "optim" in config:
         check_schedule(config["schedule"], config["optim"])
     if "optimized_metric" in config:

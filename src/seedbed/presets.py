@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from seedbed.config_values import leaves
+from seedbed.tables import show
 
 SWEPT = "hydra.sweeper.params."
 
@@ -34,7 +35,7 @@ def left_out(jobs: Iterable[Mapping[str, Any]], sources: Sequence[Any]) -> list[
         for part, files in numbers[preset].items():
             if choices.get(part) not in files:
                 words = shlex.join(word for file in files.values() for word in _overrides(_read(file)))
-                missing.setdefault(preset, {})[f"{part}={choices.get(part)}"] = words
+                missing.setdefault(preset, {})[f"{part}={show(choices.get(part))}"] = words
     return [
         f"experiment={preset}: left out " + "; ".join(f"beside {choice}: {words}" for choice, words in texts.items())
         for preset, texts in missing.items()

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any
 
+from seedbed.tables import show
+
 # (progress, the number as the config gave it) → the number now; of a stack the numbers are tensors [M]
 Curve = Callable[[float, Any], Any]
 
@@ -62,7 +64,7 @@ def combined(phases: Sequence[Schedule], fractions: Sequence[float]) -> Schedule
     if not all(isinstance(phase, Schedule) for phase in phases):
         raise ValueError("phases: each must be a schedule, as {_target_: seedbed.schedules.linear, start: 1, end: 0}")
     if not phases or len(phases) != len(fractions) or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"fractions={list(fractions)}: must be {len(phases)} positive numbers that sum to 1")
+        raise ValueError(f"fractions={show(fractions)}: must be {len(phases)} positive numbers that sum to 1")
     starts = [0.0, *accumulate(fractions)][:-1]
 
     def joined(number: str) -> Curve:

@@ -6,14 +6,21 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+# text that Hydra would read as another type unless it stands in quotes
+NO_TEXT = re.compile(r"true|false|null|[-+]?(inf|nan|(\d[\d_]*\.?\d*|\.\d+)(e[-+]?\d+)?)", re.IGNORECASE)
 
 
 def show(value: Any) -> str:
     """Return a value as one types it on the command line."""
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{show(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(show, value))}]"
+    if isinstance(value, str):
+        return f"'{value}'" if NO_TEXT.fullmatch(value) else value
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -26,7 +26,7 @@ def test_batch_norm_takes_the_place_of_the_convolutions_bias():
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"channels": [8]}, r"kernel_sizes=\[5, 3\]: must be 1"),
+        ({"channels": [8]}, r"kernel_sizes=\[5,3\]: must be 1"),
         ({"kernel_sizes": [29, 3]}, r"nothing is left of an image of \[28, 28\]"),
     ],
 )

@@ -332,10 +332,10 @@ def build(*made):
     "made, message",
     [
         ([(torch.optim.Adagrad, {}), (torch.optim.Adagrad, {})], "no stacked version of .*Adagrad"),
-        ([(ADAM, {"amsgrad": True}), (ADAM, {"amsgrad": True})], "amsgrad=True"),
+        ([(ADAM, {"amsgrad": True}), (ADAM, {"amsgrad": True})], "amsgrad=true"),
         ([(ADAM, {"amsgrad": True}), (ADAM, {})], "amsgrad differs"),
-        ([(RMSPROP, {"centered": True}), (RMSPROP, {"centered": True})], "centered=True"),
-        ([(SGD, {"maximize": True}), (SGD, {"maximize": True})], "maximize=True"),
+        ([(RMSPROP, {"centered": True}), (RMSPROP, {"centered": True})], "centered=true"),
+        ([(SGD, {"maximize": True}), (SGD, {"maximize": True})], "maximize=true"),
         ([(SGD, {"momentum": 0.9, "dampening": 0.5}), (SGD, {})], "dampening differs"),
         ([(SGD, {"momentum": 0.9, "dampening": 0.5})], "dampening=0.5"),
         ([(SGD, {"momentum": 0.9, "nesterov": True}), (SGD, {})], "nesterov differs"),

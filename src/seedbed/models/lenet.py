@@ -9,6 +9,7 @@ from torch import nn
 
 from seedbed.models.convnet import require_images
 from seedbed.models.mlp import mlp
+from seedbed.tables import show
 
 
 def lenet(
@@ -25,7 +26,7 @@ def lenet(
     Source: LeCun et al. (1998).
     """
     if len(channels) != len(kernel_sizes):
-        raise ValueError(f"kernel_sizes={list(kernel_sizes)}: must be {len(channels)}, one for each of channels")
+        raise ValueError(f"kernel_sizes={show(kernel_sizes)}: must be {len(channels)}, one for each of channels")
     require_images("lenet", in_shape)
     c_in, *size = in_shape
     blocks: list[nn.Module] = []
@@ -36,6 +37,6 @@ def lenet(
         blocks.append(nn.ReLU())  # ReLU and maximum commute: behind the pool it has a quarter of the pixels
         c_in, size = c_out, [(s - kernel + 1) // 2 for s in size]
     if min(size) < 1:
-        raise ValueError(f"kernel_sizes={list(kernel_sizes)}: nothing is left of an image of {list(in_shape[1:])}")
+        raise ValueError(f"kernel_sizes={show(kernel_sizes)}: nothing is left of an image of {list(in_shape[1:])}")
     net = nn.Sequential(*blocks, mlp((c_in, *size), num_outputs, hidden))
     return net.to(memory_format=torch.channels_last)  # faster on a CPU

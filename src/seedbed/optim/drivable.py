@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from seedbed.errors import ConfigError
 from seedbed.optim.numbers import key_of, number_of
+from seedbed.tables import show
 
 DRIVABLE = ("lr", "momentum", "weight_decay", "dropout")
 WHERE = {"momentum": "optim.momentum or optim.betas", "weight_decay": "optim.weight_decay"}
@@ -39,8 +40,8 @@ def check_schedule(schedule: Mapping[str, Any], optim: Mapping[str, Any]) -> Non
                 raise ConfigError(f"{key}=0: a momentum must be > 0")
             momentum = value if curve.absolute else value * (given or 0.0)
             if momentum >= 1:
-                product = f"times optim.{key_of(optim, 'momentum')}={given:g} it is {momentum:g}, and "
-                raise ConfigError(f"{key}={value:g}: {'' if curve.absolute else product}a momentum must be < 1")
+                product = f"times optim.{key_of(optim, 'momentum')}={show(given)} it is {momentum:g}, and "
+                raise ConfigError(f"{key}={show(value)}: {'' if curve.absolute else product}a momentum must be < 1")
 
 
 def _curves(node: Mapping[str, Any], key: str) -> Iterator[Curve]:
@@ -54,7 +55,7 @@ def _curves(node: Mapping[str, Any], key: str) -> Iterator[Curve]:
         for number in DRIVABLE:
             if values := node.get(number):
                 place, exponential = f"{key}.{number}", node.get("shape") == "exponential"
-                yield Curve(number, f"{place}={values}", {place: values}, node.get("absolute", True), exponential)
+                yield Curve(number, f"{place}={show(values)}", {place: values}, node.get("absolute", True), exponential)
     elif "momentum_low" in node:
         yield Curve("momentum", None, {f"{key}.momentum_low": [node["momentum_low"]]}, False, False)
     elif not target.endswith(".constant"):

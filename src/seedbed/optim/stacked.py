@@ -13,6 +13,7 @@ from seedbed.optim.stacked_adam import StackedAdam
 from seedbed.optim.stacked_optimizer import StackedOptimizer
 from seedbed.optim.stacked_rmsprop import StackedRMSprop
 from seedbed.optim.stacked_sgd import StackedSGD
+from seedbed.tables import show
 
 # PyTorch's optimisers; Seedbed's own name their stacked version in an attribute `stacked`
 STACKED: dict[type[torch.optim.Optimizer], type[StackedOptimizer]] = {
@@ -63,5 +64,5 @@ def stacked(
         elif name in cls.flags:
             numbers[name] = bool(values[0])
         elif values[0]:
-            raise TypeError(f"a stack of {kind.__name__} does not do {name}={values[0]}")
+            raise TypeError(f"a stack of {kind.__name__} does not do {name}={show(values[0])}")
     return cls(params, numbers)

@@ -33,9 +33,7 @@ def accuracy_gradient(
     images = images.double()
     weight = next((layer.weight for layer in layers(net)), None)
     if weight is None or data.num_classes is None:
-        raise ConfigError(
-            f"study.overrides={' '.join(overrides)}: a model with weights and data with classes are needed"
-        )
+        raise ConfigError(f"study.overrides={show(overrides)}: a model with weights and data with classes are needed")
     (gradient,) = torch.autograd.grad(loss(net(images), labels), weight)
     place = int(gradient.abs().argmax())
     value, slope = weight.view(-1)[place].item(), gradient.view(-1)[place].item()

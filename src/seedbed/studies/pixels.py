@@ -10,6 +10,7 @@ from torch import Tensor
 from seedbed.colours import PIXELS
 from seedbed.errors import ConfigError
 from seedbed.studies.findings import Findings
+from seedbed.tables import show
 
 MAX_SIDE = 20  # rows and columns of the printed table
 
@@ -18,7 +19,7 @@ def pixels(lab, image: int, overrides: Sequence[str]) -> Findings:
     """Print the pixels of a training image. Raises ConfigError where there is no such image."""
     splits = lab.data(overrides).splits
     if len(splits.shape) != 3:
-        raise ConfigError(f"study.overrides={' '.join(overrides)}: this data holds no images")
+        raise ConfigError(f"study.overrides={show(overrides)}: this data holds no images")
     images, labels = splits.train
     if image >= len(images):
         raise ConfigError(f"study.image={image}: must be < {len(images)}, the number of training images")

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from seedbed.errors import ConfigError
 from seedbed.inits.schemes import layers
 from seedbed.studies.findings import Findings
+from seedbed.tables import show
 
 WHEN = ("before", "after")
 
@@ -56,7 +57,7 @@ def why_sqrt5(lab, inits: Sequence[str], seeds: int, steps: int, overrides: Sequ
     """Measure every layer under each init, averaged over seeds, on the 256 images that an init may see."""
     lab.check(*((*overrides, f"init={init}") for init in inits))
     if not isinstance(lab.module((*overrides, f"init={inits[0]}"), 0)[0].configure_optimizers(), Optimizer):
-        raise ConfigError(f"study.overrides={' '.join(overrides)}: no single optimiser trains this model")
+        raise ConfigError(f"study.overrides={show(overrides)}: no single optimiser trains this model")
     details, losses = [], {}
     progress = tqdm(total=len(inits) * seeds, unit="net", desc="training", mininterval=1)
     for init in inits:

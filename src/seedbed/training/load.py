@@ -28,6 +28,7 @@ from seedbed.errors import ConfigError
 from seedbed.formats import MANIFEST
 from seedbed.losses import Loss
 from seedbed.moved import with_current_targets
+from seedbed.tables import show
 from seedbed.training.build import build_data
 
 CONFIG = Path(".hydra", "config.yaml")
@@ -66,9 +67,11 @@ class Loaded:
 
     @property
     def name(self) -> str:
-        """The model in the words of its config: `mlp hidden=[128, 64] activation=relu`."""
+        """The model in the words of its config: `mlp hidden=[128,64] activation=relu`."""
         model = self.config["model"]
-        given = [f"{key}={value}" for key, value in model.items() if not key.startswith("_") and value not in (None, 0)]
+        given = [
+            f"{key}={show(value)}" for key, value in model.items() if not key.startswith("_") and value not in (None, 0)
+        ]
         return " ".join([model["_target_"].rpartition(".")[2], *given])
 
     @property
