@@ -296,7 +296,8 @@ def test_event_files_hold_curves_and_hparams_as_solo_ones_do(sweep, request, dat
             "_hparams_/session_end_info",
         }
     tested = {"test/accuracy", "test/loss"} if data == "mnist" else set()
-    assert {tag for tag, _ in curves[0]} == {"lr", "train/loss", "val/accuracy", "val/loss"} | tested
+    by_epoch = {"train/loss", "val/accuracy", "val/loss"}
+    assert {tag for tag, _ in curves[0]} == {"lr", *by_epoch, *(f"epoch/{tag}" for tag in by_epoch), *tested}
     # other matrix products: 6e-8 a step
     assert curves[0] == pytest.approx(curves[1], abs=1e-5, rel=1e-5)
 

@@ -3,9 +3,11 @@
 import lightning.pytorch as pl
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from seedbed.training import supervised
+from seedbed.event_files import paths, records
+from seedbed.training import logger, supervised
 
 SHORT = ["model=linear", "optim.lr=0.5", "schedule=linear"]
 
@@ -82,8 +84,31 @@ def test_both_losses_are_in_one_chart(fit, sweep):
         found = EventAccumulator(str(place)).Reload()
         (tag,) = found.PluginTagToContent("custom_scalars")
         (event,) = found.Tensors(tag)
-        (category,) = Layout.FromString(event.tensor_proto.string_val[0]).category
-        assert {chart.title: list(chart.multiline.tag) for chart in category.chart} == {
-            "loss": ["train/loss", "val/loss"],
-            "accuracy": ["val/accuracy"],
+        layout = Layout.FromString(event.tensor_proto.string_val[0])
+        assert {
+            (part.title, chart.title): list(chart.multiline.tag) for part in layout.category for chart in part.chart
+        } == {
+            ("run", "loss"): ["train/loss", "val/loss"],
+            ("run", "accuracy"): ["val/accuracy"],
+            ("epochs", "loss"): ["epoch/train/loss", "epoch/val/loss"],
+            ("epochs", "accuracy"): ["epoch/val/accuracy"],
         }
+
+
+def test_curves_over_epochs_are_the_rows_of_history_also_after_a_resume(fit, tmp_path, monkeypatch):
+    for epochs, more in ((2, []), (5, [f"ckpt_path={tmp_path}/checkpoints/last.ckpt"])):
+        run = fit(*SHORT, f"trainer.max_epochs={epochs}", *more, folder=tmp_path)
+        rows = run.module.history
+        assert len(rows) == epochs + 1
+        for name in ("train/loss", "val/loss", "val/accuracy"):
+            expected = {row["epoch"]: row[name] for row in rows if name in row}
+            assert points(run, f"epoch/{name}") == pytest.approx(expected, rel=1e-6)
+            # also in the file, and not only as TensorBoard reads it, each is there once
+            assert read_tags(tmp_path).count(f"epoch/{name}") == len(expected)
+    monkeypatch.setattr(logger, "MAX_EPOCHS", 3)
+    assert list(points(fit(*SHORT, "trainer.max_epochs=5"), "epoch/val/loss")) == [1, 3, 5]
+
+
+def read_tags(folder):
+    files = (records(path) for path in paths(folder))
+    return [value.tag for file in files for record in file for value in Event.FromString(record).summary.value]

@@ -12,6 +12,7 @@ import torch
 from seedbed.fused.events import Points
 from seedbed.fused.stack import Stack
 from seedbed.metrics import ACCURACY_BY_CLASS, LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
+from seedbed.training.logger import over_epochs, thinned
 
 Values = dict[str, float]
 # wall time, step, values
@@ -70,10 +71,14 @@ class MemberRecords:
         return {name: metrics.get(name) for name in {**self._history[-1], **self._tested}}
 
     def curves(self, i: int) -> Curve:
-        """Return the values by epoch that a solo run logs."""
+        """Return the values by epoch that a solo run logs, over epochs and over steps."""
+        epochs = [(wall, epoch, over_epochs(values)) for epoch, wall, _, values in self._epochs(i)]
         curves = [
-            (wall, step, {name: value for name, value in values.items() if name not in (TRAIN_LOSS, LR)})
-            for _, wall, step, values in self._epochs(i)
+            *thinned(epochs),
+            *(
+                (wall, step, {name: value for name, value in values.items() if name not in (TRAIN_LOSS, LR)})
+                for _, wall, step, values in self._epochs(i)
+            ),
         ]
         if self._tested:
             curves.append((time.time(), self._steps_of(i), {name: values[i] for name, values in self._tested.items()}))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from seedbed.metrics import OVER_EPOCHS
+
 PATTERN = "events.out.tfevents.*"
 # tags of the values that a run without a step left computes again
 RESULTS = ("val/", "test/")
 
 
 def cut(folder: Path, step: int | None, with_results: bool = True) -> None:
-    """Merge a run's event files into one that ends at `step`, without an HParams record; with None, remove them.
+    """Merge a run's event files into one that ends at `step`; with None, remove them.
+
+    What a run writes at its end is left out: the curves over epochs and the HParams record.
 
     with_results: keep the validation and test at `step` too. If this is killed, another call with the remaining files
     gives the same result.
@@ -40,8 +44,9 @@ def _merge(files: list[Path], merged: Path, step: int, with_results: bool) -> No
                 tags = [value.tag for value in event.summary.value]
                 kind = event.file_version, event.step, *tags
                 hparams = any(value.metadata.plugin_data.plugin_name == "hparams" for value in event.summary.value)
+                at_end = hparams or any(tag.startswith(OVER_EPOCHS) for tag in tags)
                 results = event.step == step and not with_results and any(tag.startswith(RESULTS) for tag in tags)
-                if event.step <= step and not hparams and not results and kind not in seen:
+                if event.step <= step and not at_end and not results and kind not in seen:
                     seen.add(kind)
                     writer.write(record)
 

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.summary import custom_scalars, hparams
 
-from seedbed.metrics import TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
+from seedbed.metrics import LR, OVER_EPOCHS, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 
-# category → chart → lines: both losses in one
-CHARTS = {"run": {"loss": ["Multiline", [TRAIN_LOSS, VAL_LOSS]], "accuracy": ["Multiline", [VAL_ACCURACY]]}}
-
-
+# category → chart → lines: both losses in one, over steps and over epochs
+CHARTS = {
+    category: {
+        "loss": ["Multiline", [beginning + TRAIN_LOSS, beginning + VAL_LOSS]],
+        "accuracy": ["Multiline", [beginning + VAL_ACCURACY]],
+    }
+    for category, beginning in (("run", ""), ("epochs", OVER_EPOCHS))
+}
+# points of a curve over epochs at most
+MAX_EPOCHS = 500
 # seconds that values may wait: handing them over wakes the writer's thread, which takes time from the steps
 WAIT = 1.0
+T = TypeVar("T")
+
+
+def over_epochs(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return an epoch's metrics by the tags of their curves over epochs."""
+    return {OVER_EPOCHS + name: value for name, value in values.items() if name not in ("epoch", LR, "seconds")}
+
+
+def thinned(epochs: Sequence[T]) -> list[T]:
+    """Return at most MAX_EPOCHS epochs, those that a step of one size meets, and the last."""
+    every = math.ceil(len(epochs) / MAX_EPOCHS)
+    return [epoch for n, epoch in enumerate(epochs, 1 - len(epochs)) if n % every == 0]
 
 
 class RunLogger(TensorBoardLogger):
@@ -71,6 +91,17 @@ class RunLogger(TensorBoardLogger):
     def log_hyperparams(self, params: dict[str, Any], metrics: dict[str, float]) -> None:
         for summary in hparams(params, metrics):
             self.experiment._get_file_writer().add_summary(summary)
+
+    @rank_zero_only
+    def log_epochs(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write the curves over epochs, by which runs with different numbers of steps compare.
+
+        That is done once, at the end: a resumed run has the epochs before the resume in its history too.
+        """
+        began = time.time() - history[-1]["seconds"] if history else 0.0
+        for row in thinned(history):
+            values = [Summary.Value(tag=tag, simple_value=value) for tag, value in over_epochs(row).items()]
+            self._waiting.append((Summary(value=values), row["epoch"], began + row["seconds"]))
 
     def close(self) -> None:
         self._hand_over()

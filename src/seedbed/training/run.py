@@ -124,6 +124,7 @@ def fit(
         trainer.test(module, data, verbose=False)
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
+            logger.log_epochs(module.history)
             logger.log_hyperparams(hparams, final(module.metrics))
             logger.close()
     return {
