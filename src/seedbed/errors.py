@@ -39,6 +39,14 @@ class Interrupted(SystemExit):
         return self.message
 
 
+def summary(error: BaseException) -> str:
+    """Return the first line of an error's message, with its type unless it is the user's mistake."""
+    text = next(iter(str(error).splitlines()), "")
+    if isinstance(error, ConfigError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def unwritten(error: BaseException | None) -> OSError | None:
     """Return the first of an error and its causes that a full or read-only disk has raised; None if there is none."""
     seen: set[int] = set()

@@ -17,9 +17,10 @@ from hydra.types import TaskFunction
 from hydra.utils import instantiate
 
 from seedbed.config_values import typed
+from seedbed.errors import summary
 from seedbed.sweeps.columns import NAME as COLUMNS
 from seedbed.sweeps.compose import ComposedJob, write_hydra_folder
-from seedbed.sweeps.job import Job, one_line, run
+from seedbed.sweeps.job import Job, run
 from seedbed.sweeps.states import finished, in_flight, read_metrics, returned
 from seedbed.sweeps.workers import Task, Workers
 
@@ -152,7 +153,7 @@ class Batch:
         """End the command: workers were lost, and with them jobs that are neither finished nor failed."""
         with open(self.sweep / "launcher.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
-        log.error("the workers failed (launcher.log has more): %s", one_line(error))
+        log.error("the workers failed (launcher.log has more): %s", summary(error))
         log.error("go on with the same command and %s", typed("resume", self.launcher.folder))
         raise SystemExit(1)
 
@@ -185,7 +186,7 @@ class Batch:
 
     def _say_stack_failed(self, error: BaseException) -> None:
         """Log that a stack failed: one of its jobs is at fault and, run alone, will fail alone."""
-        log.error("a stack failed (stacks.log has more), its jobs run one by one: %s", one_line(error))
+        log.error("a stack failed (stacks.log has more), its jobs run one by one: %s", summary(error))
         with suppress(OSError), open(self.sweep / "stacks.log", "a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
 

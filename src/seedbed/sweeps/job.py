@@ -14,7 +14,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.types import HydraContext, TaskFunction
 
-from seedbed.errors import ConfigError
+from seedbed.errors import ConfigError, summary
 from seedbed.files import write_whole
 from seedbed.formats import FORMAT
 from seedbed.own_code import own_error, shown
@@ -82,7 +82,7 @@ def fail(folder: Path, error: BaseException, tries_left: int = 0) -> None:
 
     The traceback of a mistake in the user's own code is printed too, but only once for all jobs of this process.
     """
-    message = one_line(error)
+    message = summary(error)
     log.error("job %s failed: %s%s", folder.name, message, f" (tries left: {tries_left})" if tries_left else "")
     text = "" if isinstance(error, ConfigError) else shown(error)
     if own_error(error) and text and text not in _shown:
@@ -96,9 +96,3 @@ def fail(folder: Path, error: BaseException, tries_left: int = 0) -> None:
         if not tries_left and not (folder / "metrics.json").exists():  # the task may have written its own
             metrics = {"status": "failed", "error": message, "format": FORMAT}
             write_whole(folder / "metrics.json", json.dumps(metrics) + "\n")
-
-
-def one_line(error: BaseException) -> str:
-    """Return the first line of an error's message, with its type unless it is the user's mistake."""
-    text = next(iter(str(error).splitlines()), "")
-    return text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"

@@ -15,7 +15,7 @@ from multiprocessing import parent_process
 from threading import Thread
 from typing import Any
 
-from seedbed.errors import ConfigError, Interrupted
+from seedbed.errors import ConfigError, Interrupted, summary
 from seedbed.own_code import OtherProcess, own_error, shown
 from seedbed.startup.quick_exit import exit_without_destruction
 
@@ -102,7 +102,7 @@ def _rank(rank: int, place: dict[str, str], answers, train: Callable[..., Any], 
         result = end
     except Exception as error:
         if own := own_error(error):
-            answers.put(OtherProcess(f"rank {rank}: {type(own).__name__}: {own}", shown(error)))
+            answers.put(OtherProcess(f"rank {rank}: {summary(own)}", shown(error)))
         elif isinstance(error, ConfigError):
             answers.put(ConfigError(str(error)))
         raise

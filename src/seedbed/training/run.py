@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from seedbed.errors import ConfigError
+from seedbed.errors import ConfigError, summary
 from seedbed.files import write_whole
 from seedbed.formats import FORMAT
 from seedbed.history import write_history
@@ -150,9 +150,7 @@ def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
 def write_failure(folder: Path, error: BaseException, seed: int) -> None:
     """Write the metrics.json of a run that failed: every key, with null for what is not known."""
     unknown = dict.fromkeys((VAL_LOSS, VAL_ACCURACY, "epochs", "steps", "fit_seconds"))
-    text = next(iter(str(error).splitlines()), "")
-    message = text if isinstance(error, ConfigError) else f"{type(error).__name__}: {text}"
-    write_metrics(folder, {"status": "failed", "error": message, **unknown, "seed": seed})
+    write_metrics(folder, {"status": "failed", "error": summary(error), **unknown, "seed": seed})
 
 
 def versions() -> dict[str, str]:
