@@ -104,6 +104,7 @@ def train(*overrides: str) -> Run:
             return task(cfg)
         except Exception as error:
             errors.append(error)
+            return None
 
     with _hydra() as hydra:
         result = hydra.run("config", train_or_keep_error, list(overrides))
