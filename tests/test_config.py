@@ -83,6 +83,8 @@ BAD_VALUES = {
     "optim.lr=null": "optim.lr=null: must be a number > 0",
     "optim.lr='0.1'": "optim.lr='0.1': must be a number > 0",
     "optim.lr=[1,2]": "optim.lr=[1,2]: must be a number > 0",
+    "optim.lr={a:1}": "optim.lr: is a mapping: must be a number > 0",
+    "model.hidden=[{a:1}]": "model.hidden: is a mapping: must be a list, each an integer ≥ 1",
     "optim=adam optim.betas=[a,true]": "optim.betas=[a,true]: must be two numbers ≥ 0 and < 1",
     "+trainer.barebones=true": "trainer.barebones=true: must be false: a run leaves",
     "model.hidden=[30,null]": "model.hidden=[30,null]: must be a list, each an integer ≥ 1",

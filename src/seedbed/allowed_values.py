@@ -265,6 +265,9 @@ RULES: dict[str, Rule] = {
 }
 
 
+# keys of RULES that take a mapping too, such as {hours: 2}
+MAPPINGS = {"trainer.max_time"}
+
 # metrics that a task does not have, by the beginning of a `_target_`: accuracy needs classes, test/… a test set
 WITHOUT = {
     "data": {"seedbed.data.functions.": "accuracy test/", "seedbed.data.mnist_sample.": "test/"},
@@ -277,13 +280,21 @@ def check(config: Mapping[str, Any]) -> None:
     # short keys first, so that an error names `seed` and not the `data.seed` that takes its value
     for key, value in sorted(leaves(config), key=lambda leaf: leaf[0].count(".")):
         # a phase's keys are those of a schedule, a group's those of an optimiser
-        rule = RULES.get(re.sub(r"\b(phases|groups)\.\d+\.", "", key))
+        name = re.sub(r"\b(phases|groups)\.\d+\.", "", key)
+        rule = RULES.get(name) or _refuse_inside_a_value(name)
         if rule and not rule.holds(value):
             raise ConfigError(f"{key}={show(value)}: must be {rule.allowed}")
     if "schedule" in config and "optim" in config:
         check_schedule(config["schedule"], config["optim"])
     if "optimized_metric" in config:
         check_metric(config)
+
+
+def _refuse_inside_a_value(name: str) -> None:
+    """Raise ConfigError for a mapping where one value belongs, as in optim.lr={a: 1}."""
+    while name := name.rpartition(".")[0]:
+        if name in RULES and name not in MAPPINGS:
+            raise ConfigError(f"{name}: is a mapping: must be {RULES[name].allowed}")
 
 
 def check_metric(config: Mapping[str, Any]) -> None:
