@@ -2,7 +2,7 @@
 
     epoch       one epoch with validation, TensorBoard, progress bar and checkpoints, beside the plain loop    1 min
     start       commands that train nothing, beside the import that each needs                                 10 s
-    stacks      100 MLPs in one stack beside plain loops, and as a share of the processor's peak               5 min
+    stacks      100 MLPs in one stack beside plain loops, and as a share of the processor's peak               7 min
     sweep       fused sweeps beside the basic launcher and one job                                             5 min
     busy        ten epochs beside two busy processes a core, and on an idle machine                            3 min
     processes   20 MLPs in one process per core, beside one after another                                      3 min
