@@ -62,7 +62,8 @@ def test_measured_are_a_layers_output_and_its_weights_gradient():
 @pytest.mark.parametrize("model", ["pixel_similarity", "gan"])
 def test_model_without_a_gradient_to_measure_is_refused(make_lab, model):
     overrides = [f"model={model}", "loss=bce", *["module=gan"] * (model == "gan")]
-    with pytest.raises(ConfigError, match=rf"study.overrides=\[model={model},.*\]: no single optimiser trains this model"):
+    message = rf"study.overrides=\[model={model},.*\]: no single optimiser trains this model"
+    with pytest.raises(ConfigError, match=message):
         why_sqrt5(make_lab(), ["default"], 1, 1, overrides)
 
 
