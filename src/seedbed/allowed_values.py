@@ -281,8 +281,10 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value in sorted(leaves(config), key=lambda leaf: leaf[0].count(".")):
         # a phase's keys are those of a schedule, a group's those of an optimiser
         name = re.sub(r"\b(phases|groups)\.\d+\.", "", key)
-        rule = RULES.get(name) or _refuse_inside_a_value(name)
-        if rule and not rule.holds(value):
+        rule = RULES.get(name)
+        if rule is None:
+            _refuse_inside_a_value(name)
+        elif not rule.holds(value):
             raise ConfigError(f"{key}={show(value)}: must be {rule.allowed}")
     if "schedule" in config and "optim" in config:
         check_schedule(config["schedule"], config["optim"])
