@@ -13,7 +13,7 @@ TEST_LOSS = "test/loss"
 TEST_ACCURACY = "test/accuracy"
 GENERATOR_LOSS = "train/generator_loss"  # of a GAN, whose train/loss is the critic's
 LR = "lr"
-OVER_EPOCHS = "epoch/"  # before a metric's name: its curve over epochs
+OVER_EPOCHS = "epoch/"  # prefix of the tag of a metric's curve over epochs
 SHOWN = (VAL_ACCURACY, VAL_LOSS, TRAIN_LOSS, TEST_ACCURACY)  # the order of columns in tables
 
 

@@ -44,7 +44,7 @@ def test_checkpoint_of_another_machine_is_told_or_refused(fit, tmp_path, caplog)
     assert checkpoint["made_with"]["torch"] == torch.__version__ and checkpoint["made_with"]["threads"] == 1
     on = [*WORDS, f"ckpt_path={path}", "trainer.max_epochs=3"]
     fit(*on, "same_bits=required")
-    # earlier versions wrote nothing down about numba
+    # an earlier version wrote fewer facts down
     del checkpoint["made_with"]["numba"]
     torch.save(checkpoint, path)
     fit(*on, "same_bits=required")

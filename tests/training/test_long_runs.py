@@ -49,7 +49,7 @@ def alive() -> list:
 
 
 def test_process_keeps_nothing_of_the_jobs_that_it_has_trained(sweep):
-    # other tests of this process may hold some of their own
+    # earlier tests in this process may still hold data modules and trainers
     sweep("basic", *TINY, "trainer.max_epochs=1", "seed=0,1")
     before, (_, handles) = alive(), use()
     sweep("basic", *TINY, "trainer.max_epochs=1", "seed=0,1,2")

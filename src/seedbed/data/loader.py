@@ -62,8 +62,8 @@ class Loader:
     repeated, and every rank has as many batches; in the last one, some ranks can have a sample less.
     The loader is stateful: after `load_state_dict`, a pass over the epoch of the saved state continues after the
     batches that were already given.
-    source: if given, batches are `Rows` of it instead of floats. keep: give the floats of the first pass again in the
-    others, where they take at most KEPT bytes; for a set that keeps its order.
+    source: if given, batches are `Rows` of it instead of floats. keep: convert the inputs in the first pass only, if
+    they take at most KEPT bytes; for a set that keeps its order.
     Raises ValueError if the split is too small for a single batch.
     """
 
@@ -90,7 +90,7 @@ class Loader:
         self._state = {"epoch": 0, "position": 0}  # the current pass, and how many batches it has given
         self._resume: dict[str, int] | None = None
         self.keep = keep and source is None and 4 * self.x.numel() <= KEPT
-        # position of a block → its inputs, and their version when they were made
+        # position of a block → (its converted inputs, torch's count of their changes in place at that time)
         self._kept: dict[int, tuple[Tensor, int]] = {}
         if not len(self):
             devices = f" on {world} devices" if world > 1 else ""

@@ -76,7 +76,7 @@ class Source:
 
     @cached_property
     def row_scale(self) -> Tensor:
-        """The factor of each pixel, float32 [I]."""
+        """The number that multiplies each pixel, 1 / divisor: float32 [I]."""
         return (torch.ones(self.pixels.shape[1]) / self.divisor).flatten()
 
     @property

@@ -13,9 +13,9 @@ from seedbed.fused.stack import Stack
 from seedbed.training.build import Config, Parts, build_callbacks, points_every
 from seedbed.training.datamodule import DataModule
 
-# The compiled loops of own_batches.py take half a second to load. They are for stacks of many orders of the data. They
-# take as long for one output as for 32, so that members which share a batch need some to gain by them, and they copy
-# the weights once for each batch.
+# The compiled loops of own_batches.py pay from these numbers on: groups, because loading the loops takes half a second;
+# outputs of members that share a batch, because one output costs as much as 32; samples of a batch, because the loops
+# copy the weights once for each batch.
 LEAST_GROUPS, LEAST_OUTPUTS, LEAST_BATCH = 8, 16, 64
 
 
@@ -55,11 +55,11 @@ def build_stack(
     stack = Stack(nets, groups, losses, type(optimizers[0]), defaults, schedules, stopper, halving)
     stack.log_every_n_steps = points_every(configs[0])
     if by_rows and stack.net.takes_rows and _rows_suit(configs[0], data):
-        outputs, members = stack.net.first_weight.shape[1], len(nets) // groups
+        outputs, in_group = stack.net.first_weight.shape[1], len(nets) // groups
         source = data.source_of(data.splits.train)
-        if source.skips(outputs * members, max(data.batch_size, data.eval_batch)):
+        if source.skips(outputs * in_group, max(data.batch_size, data.eval_batch)):
             stack.net.skip_zeros()
-        elif by_member and source.is_sparse and _loops_suit(groups, members, outputs, data.batch_size):
+        elif by_member and source.is_sparse and _loops_suit(groups, in_group, outputs, data.batch_size):
             stack.net.skip_zeros(by_member=True)
     return stack
 

@@ -69,7 +69,7 @@ class StackedNet(nn.Module):
 
     @property
     def first_layer(self) -> str | None:
-        """How the first layer is computed, as metrics.json says it; None if by a dense product."""
+        """The words of metrics.json for a first layer that skips zeros; None if its product is dense."""
         return ("skips zeros, compiled" if self.by_member else "skips zeros") if self.skips_zeros else None
 
     @property

@@ -166,7 +166,10 @@ def multiply(memory, entries, begins, bit, images, scale, shift, weight, bias, r
 
 @compiled
 def add_gradient(memory, entries, begins, bit, images, scale, shift, output_gradient, gradient):
-    """Write gradient [m, I, O] of the weights from output_gradient [m, B, O]; the others are as in `multiply`."""
+    """Write the gradient of the weights, [m, I, O], from that of the outputs, [m, B, O].
+
+    The other arguments are those of `multiply`.
+    """
     members, inputs, outputs = gradient.shape
     spare = inputs * WIDTH
     for m in range(members):

@@ -165,7 +165,7 @@ class Stack(Supervised):
         return self._optimizer.lr.clone()
 
     def log_points(self, ended: bool = False) -> None:
-        for step, losses in self._take_points(ended):
+        for step, losses in self.take_points(ended):
             self.points.append(
                 (step, *map(self._of_all, (torch.from_numpy(losses).float(), self._lrs.pop(step).float())))
             )

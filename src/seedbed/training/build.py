@@ -109,7 +109,7 @@ class Parts:
         return net, loss
 
     def _check_network(self, config: Config, net: nn.Module, loss: Loss, data: DataModule, num_outputs: int) -> None:
-        """Run the user's own network or loss on two samples, once for all members of a stack."""
+        """Run the user's own network or loss on two samples; a stack does so once, for all of its members."""
         nodes = config["model"], config["loss"]
         key = json.dumps(["checked", *nodes], sort_keys=True)
         if key not in self._made and any(map(is_foreign, nodes)) and not is_foreign(config["module"]):

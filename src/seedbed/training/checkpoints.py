@@ -32,8 +32,9 @@ REPEATED = 10.0
 
 
 class Checkpoints(Checkpoint):
-    """Keeps `last.ckpt` (where to resume) and `best.ckpt` (the first with the highest merit, see
-    metrics.py) in `folder`.
+    """Keeps `last.ckpt`, from which a run resumes, and `best.ckpt`, the first one with the highest merit, in `folder`.
+
+    metrics.py defines the merit.
 
     An epoch of a small model takes 20 ms and writing a file 1 ms. So the best state waits in memory, and both files are
     written every `every` seconds and every `every_n_steps` steps, each whole or not at all: a machine that dies loses
@@ -144,7 +145,7 @@ class Checkpoints(Checkpoint):
             self._write(trainer)
 
     def on_fit_end(self, trainer, module) -> None:
-        # a run that had no step left keeps the checkpoint from which it resumed
+        # a run without a step left keeps the checkpoint that it resumed from
         if not self._has_written and Path(trainer.ckpt_path or "").parent != self.folder:
             # without training the initial state is the best, too
             if not (self.folder / "best.ckpt").exists():

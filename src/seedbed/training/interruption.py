@@ -5,6 +5,7 @@ With several processes (DDP), any of them may get the signal; all stop after the
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -37,8 +38,8 @@ class StopOnSignal(pl.Callback):
         """folder: the run's, for the line that says how to go on."""
         self.folder = folder
         self.number: int | None = None
-        # when the signal came
-        self._came = 0.0
+        # the moment of the signal, time.monotonic(); inf before it
+        self.came = math.inf
         # whether a signal, and nothing else, ended the training before its last step
         self.has_cut = False
 
@@ -55,7 +56,7 @@ class StopOnSignal(pl.Callback):
             if self.number is not None and trainer.world_size == 1:
                 os._exit(128 + number)
             self.number = self.number or number
-            self._came = self._came or time.monotonic()
+            self.came = min(self.came, time.monotonic())
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
@@ -87,11 +88,6 @@ class StopOnSignal(pl.Callback):
             trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
         return self.has_cut
 
-    def end_long_validation(self) -> None:
-        """Raise Interrupted if a signal came PATIENCE seconds ago."""
-        if self._came and time.monotonic() - self._came > PATIENCE:
-            self.check()
-
     def check(self) -> None:
         """Raise Interrupted if a signal came; to be called when `fit` has returned."""
         if self.number is not None:
@@ -118,7 +114,11 @@ def was_interrupted(trainer: pl.Trainer) -> bool:
 
 
 def end_long_validation(trainer: pl.Trainer) -> None:
-    """Raise Interrupted if a signal came a while ago. Several processes, which would have to agree, go on."""
+    """Raise Interrupted if a signal came more than PATIENCE seconds ago.
+
+    Several processes would have to agree on that, so they finish the validation.
+    """
+    now = time.monotonic()
     for callback in trainer.callbacks:
-        if isinstance(callback, StopOnSignal) and trainer.world_size == 1:
-            callback.end_long_validation()
+        if isinstance(callback, StopOnSignal) and trainer.world_size == 1 and now - callback.came > PATIENCE:
+            callback.check()

@@ -15,7 +15,7 @@ from torch.utils.tensorboard.summary import custom_scalars, hparams
 
 from seedbed.metrics import LR, OVER_EPOCHS, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 
-# category → chart → lines: both losses in one, over steps and over epochs
+# layout of the custom scalars, category → chart → tags: both losses in one chart, over steps and over epochs
 CHARTS = {
     category: {
         "loss": ["Multiline", [beginning + TRAIN_LOSS, beginning + VAL_LOSS]],
@@ -51,7 +51,7 @@ class RunLogger(TensorBoardLogger):
     def __init__(self, save_dir: str | Path):
         super().__init__(save_dir, name="", version="", default_hp_metric=False, flush_secs=5)
         self._has_charts = False
-        # (values, step, time) of records that the writer has not got yet, and when it got the last ones
+        # (values, step, time) of records that wait for the writer, and the time of the last hand-over
         self._waiting: list[tuple[Summary, int | None, float]] = []
         self._handed_over = time.time()
 

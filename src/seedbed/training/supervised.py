@@ -236,13 +236,14 @@ class Supervised(pl.LightningModule):
 
     def log_points(self, ended: bool = False) -> None:
         """Send the points of train/loss and lr since the last call to the loggers; ended: the rest too."""
-        for step, losses in self._take_points(ended):
+        for step, losses in self.take_points(ended):
             values = dict(zip(self.LOSSES, np.atleast_1d(losses).tolist(), strict=True))
             for logger in self.trainer.loggers:
                 logger.log_metrics({**values, LR: float(self._lrs[step])}, step)
             self._lrs = {known: lr for known, lr in self._lrs.items() if known > step}
 
-    def _take_points(self, ended: bool) -> list[tuple[int, Any]]:
+    def take_points(self, ended: bool) -> list[tuple[int, Any]]:
+        """Return (step, losses) of the points since the last call, whose lr is known; ended: the rest too."""
         if ended and self.total_steps:
             self._lrs.setdefault(self.steps, self.learning_rate())
         return self.record.take_points(ended)
