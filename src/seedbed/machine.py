@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-LIBRARIES = ("torch", "torchvision", "lightning", "timm", "numpy", "numba", "pillow")
+LIBRARIES = ("torch", "torchvision", "lightning", "timm", "numpy", "llvmlite", "pillow")
 Facts = Mapping[str, str | int]
 
 
@@ -53,7 +53,7 @@ def not_promised(before: Facts | None, now: Facts) -> str | None:
     """
     if before is None:
         return "does not say with what it was made: equal bits are not promised"
-    # a fact that an earlier version did not write down is not compared
-    pairs = ((name, old, now.get(name, "none")) for name, old in before.items())
+    # facts that only one version of Seedbed writes down are not compared
+    pairs = ((name, old, now[name]) for name, old in before.items() if name in now)
     changes = [f"{name} {old}, here {new}" for name, old, new in pairs if old != new]
     return f"was made with {'; '.join(changes)}: equal bits are not promised" if changes else None

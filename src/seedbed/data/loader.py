@@ -128,8 +128,9 @@ class Loader:
         order = self.sampler.indices()[..., start * step : len(self) * step]
         mine = order[..., self.rank :: self.world].to(self.x.device)
         dim = mine.dim() - 1  # the dimension of the samples; with several orders, dimension 0 counts them
-        # rows to a block: a multiple of the batch size
-        block = max(1, BLOCK // (size * self.x[0].numel() * mine[..., :1].numel() or 1)) * size
+        # rows to a block: a multiple of the batch size; of rows that are not gathered, all
+        pixels = 0 if self.source else self.x[0].numel()
+        block = max(1, BLOCK // (size * pixels * mine[..., :1].numel() or 1)) * size
         for rows in mine.split(block, dim) if mine.numel() else ():  # an empty tensor would be split into one piece
             x = rows if self.source else self._inputs(rows, state["position"])
             y = self.y.index_select(0, rows.flatten()).view(rows.shape)

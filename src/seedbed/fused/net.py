@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from seedbed.data.rows import Rows
-from seedbed.fused.first_layer import FirstLayer, Piece, own_layout, skipping_layout
+from seedbed.models.first_linear import first_linear, leaves
 from seedbed.models.linear import LinearLayer
 from seedbed.models.mlp import ACTIVATIONS
 
 # layers that compute a member's output from that member's numbers alone, without randomness
 INDEPENDENT = (nn.Identity, nn.Linear, LinearLayer, nn.LogSoftmax, *ACTIVATIONS.values())
+# members that share a batch are computed together, if their first layers have fewer outputs than this
+FEW_OUTPUTS = 16
 
 
 class StackedNet(nn.Module):
@@ -38,13 +41,13 @@ class StackedNet(nn.Module):
         for i, buffer in enumerate(buffers.values()):
             self.register_buffer(f"stacked_buffer_{i}", buffer)
         skeleton = deepcopy(nets[0]).to("meta")
-        self.first_linear = _first_linear(skeleton)
-        # whether the first layer skips zeros, and whether member by member; its weights' order in memory follows
-        self.skips_zeros = self.by_member = False
+        self.first_linear = first_linear(skeleton)
+        # whether the first layer skips the zeros of `Rows`; its weights' order in memory follows
+        self.skips_zeros = False
         if self.first_linear:
-            for name in _leading_names(skeleton, 2):
+            for name, _ in [*islice(leaves(skeleton), 2)]:
                 skeleton.set_submodule(name, nn.Identity())
-        behind = all(isinstance(module, INDEPENDENT) for _, module in _leaves(skeleton))
+        behind = all(isinstance(module, INDEPENDENT) for _, module in leaves(skeleton))
         self.takes_rows = self.first_linear is not None and behind
         # in a list, because its parameters are not the stack's
         self.skeleton = [skeleton]
@@ -58,19 +61,18 @@ class StackedNet(nn.Module):
         """Replace all networks by those of `state`, a `stacked_state` of another number of members."""
         for name, value in self.stacked_state().items():
             value.data = state[name].detach().to(value.device)
-        if self.skips_zeros:
-            self.skip_zeros(self.by_member)
         self.members, self.groups = len(next(iter(state.values()))), groups
+        if self.skips_zeros:
+            self.skip_zeros()
 
-    def skip_zeros(self, by_member: bool = False) -> None:
-        """Let the first layer skip the zeros of `Rows`, for each member by itself or for those that share a batch."""
-        self.skips_zeros, self.by_member = True, by_member
-        self.first_weight.data = (own_layout if by_member else skipping_layout)(self.first_weight.data)
+    def skip_zeros(self) -> None:
+        """Let the first layer read `Rows` without their zeros."""
+        from seedbed.data.row_product import networks_last, outputs_last
 
-    @property
-    def first_layer(self) -> str | None:
-        """The words of metrics.json for a first layer that skips zeros; None if its product is dense."""
-        return ("skips zeros, compiled" if self.by_member else "skips zeros") if self.skips_zeros else None
+        self.skips_zeros = True
+        weight = self.first_weight
+        together = self.members > self.groups and weight.shape[1] < FEW_OUTPUTS
+        weight.data = (networks_last if together else outputs_last)(weight.data)
 
     @property
     def first_weight(self) -> nn.Parameter:
@@ -83,16 +85,13 @@ class StackedNet(nn.Module):
 
         gradients: like `params`; a backward pass writes the first layer's gradient there.
         """
+        from seedbed.data.row_product import RowLinears
+
         state, first = dict(zip(self.names, params, strict=True)), self.names.index(f"{self.first_linear}.weight")
         weight, bias = state.pop(f"{self.first_linear}.weight"), state.pop(f"{self.first_linear}.bias", None)
         gradient = gradients[first] if gradients else None
-        if self.by_member:
-            from seedbed.fused.own_batches import OwnBatches
-
-            x = OwnBatches.apply(weight, bias, x.source, self._own_rows(members, x.rows), gradient)
-        else:
-            x = FirstLayer.apply(weight, bias, x.source, self._pieces(members, x.rows), gradient)
-        for name, layer in _leaves(self.skeleton[0]):
+        x = RowLinears.apply(weight, bias, x.source, self._pieces(members, x.rows), gradient)
+        for name, layer in leaves(self.skeleton[0]):
             if isinstance(layer, nn.Linear | LinearLayer):
                 # x [m, B, I] · weight [m, O, I]
                 weight, bias = state[f"{name}.weight"].mT, state.get(f"{name}.bias")
@@ -101,12 +100,7 @@ class StackedNet(nn.Module):
                 x = vmap(layer)(x) if isinstance(layer, nn.LogSoftmax) else layer(x)
         return x
 
-    def _own_rows(self, members: slice, rows: Tensor) -> Tensor:
-        """Return the batch [m, B] of each member in the slice; rows: [G, B], or [B] for all members."""
-        rows = rows.view(-1, rows.shape[-1])
-        return rows[torch.arange(members.start, members.stop) // (self.members // len(rows))]
-
-    def _pieces(self, members: slice, rows: Tensor) -> list[Piece]:
+    def _pieces(self, members: slice, rows: Tensor) -> list[tuple[Tensor, slice]]:
         """Return the batch [B] and the members of each group in the slice; rows: [G, B], or [B] for all members."""
         rows = rows.view(-1, rows.shape[-1])
         size, begin = self.members // len(rows), members.start
@@ -143,24 +137,3 @@ class StackedNet(nn.Module):
         product = torch.bmm(weight.reshape(groups, members * outputs, inputs), x.mT)
         product = product.unflatten(1, (members, outputs)).mT
         return product if bias is None else product + bias.unsqueeze(2)
-
-
-def _leaves(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield (name, leaf module) in the order of calls, which nn.Sequential guarantees."""
-    if isinstance(net, nn.Sequential):
-        for name, child in net.named_children():
-            yield from _leaves(child, f"{prefix}{name}.")
-    else:
-        yield prefix.rstrip("."), net
-
-
-def _leading_names(net: nn.Module, count: int) -> list[str]:
-    return [name for (name, _), _ in zip(_leaves(net), range(count), strict=False)]
-
-
-def _first_linear(net: nn.Module) -> str | None:
-    """Return the name of the linear layer behind a Flatten with which `net` begins; None if it begins otherwise."""
-    leading = [module for (_, module), _ in zip(_leaves(net), range(2), strict=False)]
-    if len(leading) == 2 and isinstance(leading[0], nn.Flatten) and isinstance(leading[1], nn.Linear | LinearLayer):
-        return _leading_names(net, 2)[1]
-    return None

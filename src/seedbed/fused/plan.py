@@ -27,14 +27,13 @@ TRAINER |= {"log_every_n_steps"}
 class StackPlan:
     """Jobs to train as one: `jobs` lists them group by group, each group's members share their batches.
 
-    by_rows: whether they may get their batches as `Rows`; by_member: whether also where few members share a batch.
-    Stacks that an earlier version planned resume without.
+    may_skip: whether they may get their batches as `Rows`, to skip zeros. Stacks that an earlier version planned resume
+    without.
     """
 
     jobs: list[int]
     groups: int
-    by_rows: bool = False
-    by_member: bool = False
+    may_skip: bool = False
 
 
 def why_alone(config: Config) -> str | None:
@@ -89,7 +88,7 @@ def plan(configs: Mapping[int, Config], most: int) -> list[StackPlan]:
                 by_size[len(chunk)].append(chunk)
         for size, equal in by_size.items():
             for chunk in _chunks(equal, max(1, most // size)):
-                stacks.append(StackPlan([job for group in chunk for job in group], len(chunk), True, True))
+                stacks.append(StackPlan([job for group in chunk for job in group], len(chunk), True))
     return stacks
 
 
@@ -117,6 +116,8 @@ def recorded(folder: Path) -> tuple[list[StackPlan], list[int]]:
     for path in sorted(folder.glob("plan-*.json")):
         plan = json.loads(path.read_text(encoding="utf-8"))
         again = {n for stack in plan["stacks"] for n in stack["jobs"]}
-        stacks = [stack for stack in stacks if not again & set(stack.jobs)] + [StackPlan(**s) for s in plan["stacks"]]
+        stacks = [stack for stack in stacks if not again & set(stack.jobs)] + [
+            StackPlan(s["jobs"], s["groups"], s.get("may_skip", False)) for s in plan["stacks"]
+        ]
         alone += plan["alone"]
     return stacks, alone

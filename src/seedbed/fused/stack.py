@@ -96,11 +96,6 @@ class Stack(Supervised):
             optimizer.map = self.cores.map
         return optimizer
 
-    @property
-    def takes_rows(self) -> bool:
-        """True if batches are `Rows` and the cores share the members; the DataModule reads this."""
-        return self.net.skips_zeros
-
     def setup(self, stage: str) -> None:
         if self.takes_rows:
             self.cores = Cores()

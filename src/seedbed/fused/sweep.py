@@ -36,6 +36,7 @@ from seedbed.training.divergence import first_layer, lr_at, tell
 from seedbed.training.hparams import final, hparams
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.progress import RunProgress
+from seedbed.training.row_reader import SKIPS_ZEROS
 from seedbed.training.run import write_metrics
 from seedbed.training.threads import run_threads
 
@@ -197,8 +198,7 @@ class FusedSweep:
         config = jobs[0].config
         with run_threads(config) as choose_threads:
             configs = [job.config for job in jobs]
-            halving, paths = self._halving(config), (piece.by_rows, piece.by_member)
-            stack = build_stack(self.parts, configs, piece.groups, data, halving, *paths)
+            stack = build_stack(self.parts, configs, piece.groups, data, self._halving(config), piece.may_skip)
             choose_threads((weights[0] for weights in stack.net.stacked), len(jobs))
             data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
             checkpoints = StackCheckpoints(self._folder(piece), **checkpoint_options(config))
@@ -232,8 +232,8 @@ class FusedSweep:
             job = self.jobs[number]
             if finished(job.folder):
                 continue  # written before the sweep was killed
-            first_layer = {"first_layer": stack.net.first_layer} if stack.net.first_layer else {}
-            metrics = {**records.metrics(i, share), "seed": job.config["seed"], **first_layer}
+            path = {"first_layer": SKIPS_ZEROS} if stack.net.skips_zeros else {}
+            metrics = {**records.metrics(i, share), "seed": job.config["seed"], **path}
             rows = records.rows(i, share)
             if metrics["status"] == "diverged":
                 metrics |= self._divergence(job, data, stack, i)

@@ -33,6 +33,7 @@ from seedbed.training.datamodule import DataModule
 from seedbed.training.fast_loop import FastLoop
 from seedbed.training.mistakes import mistakes_of_the_user
 from seedbed.training.precision import warn_if_slow
+from seedbed.training.row_choice import images_read, reader_for
 from seedbed.training.supervised import Supervised
 
 # Lightning's own lines repeat what a run prints anyway
@@ -132,6 +133,10 @@ class Parts:
         with mistakes_of_the_user("module"):
             module = check_is("module", self._make(config["module"], partial=True)(net, loss, optim, schedule))
         module.log_every_n_steps = points_every(config)
+        reader = module.reader = reader_for(net, config, data)
+        if reader:
+            outputs, source = reader.first.weight.shape[0], data.source_of(data.splits.train)
+            module.takes_rows = source.pays(images_read(config, data), outputs, data.batch_size)
         return module
 
     def _optim(self, config: Config) -> Callable[..., torch.optim.Optimizer]:

@@ -106,10 +106,10 @@ class DataModule(pl.LightningDataModule):
         split = images[::every][:256], targets[::every][:256]
         return Loader(split, 1, **self.conversion).convert(split[0])
 
-    def _loader(self, split: Split, batch_size: int, **options) -> Loader:
+    def _loader(self, split: Split, batch_size: int, trains: bool = False, **options) -> Loader:
         device, rank, world, source = torch.device("cpu"), 0, 1, None
         if self.trainer is not None:
-            if getattr(self.trainer.lightning_module, "takes_rows", False):
+            if getattr(self.trainer.lightning_module, "takes_rows" if trains else "evaluates_rows", False):
                 source = self.source_of(split)
             device = self.trainer.strategy.root_device
             rank, world = self.trainer.global_rank, self.trainer.world_size
@@ -124,7 +124,7 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Loader:
         shuffle = self.shuffle and not (self.trainer is not None and self.trainer.overfit_batches)
         seed = self.seed if shuffle or isinstance(self.seed, list) else None
-        return self._loader(self.splits.train, self.batch_size, seed=seed, drop_last=self.drop_last)
+        return self._loader(self.splits.train, self.batch_size, True, seed=seed, drop_last=self.drop_last)
 
     def train_in_order(self) -> Loader:
         """Return a loader of the training set in large batches and in the set's own order."""

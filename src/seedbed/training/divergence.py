@@ -48,6 +48,8 @@ def first_layer(config: Mapping[str, Any], data: DataModule, step: int, checkpoi
         # Lightning warns that the callbacks of the checkpoint are missing
         warnings.simplefilter("ignore")
         module = Parts().module(config, data)
+        # the first layer too is to be watched
+        module.reader, module.takes_rows = None, False
         options = {
             "enable_progress_bar": False,
             "enable_checkpointing": False,

@@ -36,6 +36,7 @@ from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
 from seedbed.training.progress import RunProgress
 from seedbed.training.resumable import ConfigWins, check_checkpoint
+from seedbed.training.row_reader import SKIPS_ZEROS
 from seedbed.training.supervised import Supervised
 from seedbed.training.threads import run_threads
 
@@ -134,6 +135,7 @@ def fit(
         **{VAL_LOSS: None, VAL_ACCURACY: None},
         **module.metrics,
         **({ACCURACY_BY_CLASS: module.accuracy_by_class} if module.accuracy_by_class else {}),
+        **({"first_layer": SKIPS_ZEROS} if module.takes_rows else {}),
         "epochs": module.ended_epochs or trainer.current_epoch,
         "steps": module.steps,
         "fit_seconds": round(seconds, 3),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seedbed.data.rows import Rows
 from seedbed.losses import Loss
 from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.optim.driven import drive, drive_dropout, restore
@@ -20,6 +21,7 @@ from seedbed.training.interruption import was_interrupted
 from seedbed.training.loss_record import LossRecord
 from seedbed.training.memory import keep_freed_memory
 from seedbed.training.old_checkpoints import upgrade
+from seedbed.training.row_reader import SKIPS_ZEROS, RowReader
 
 # points of a curve at most, with log_every_n_steps=auto
 MAX_POINTS = 200
@@ -61,6 +63,9 @@ class Supervised(pl.LightningModule):
     LOSSES: tuple[str, ...] = (TRAIN_LOSS,)
     # steps between two points of train/loss and lr; auto: as few as give MAX_POINTS or less; 0: no points
     log_every_n_steps: int | str = "auto"
+    # what reads `Rows`, if the network can; whether the training's batches are `Rows`, and those of evaluation
+    reader: RowReader | None = None
+    takes_rows = evaluates_rows = False
 
     def __init__(
         self, net: nn.Module, loss: Loss, optim: Callable[..., torch.optim.Optimizer], schedule: Schedule | None
@@ -112,13 +117,15 @@ class Supervised(pl.LightningModule):
         params = list(self.net.parameters())
         return self.optim(params) if params else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+    def forward(self, x: Tensor | Rows) -> Tensor:
+        return self.reader(x) if isinstance(x, Rows) else self.net(x)
 
     # --- training
 
     def on_fit_start(self) -> None:
         keep_freed_memory()
+        if self.reader and self.takes_rows:
+            self.reader.lay_out()
 
     def on_train_start(self) -> None:
         trainer = self.trainer
@@ -135,6 +142,10 @@ class Supervised(pl.LightningModule):
         for p, gradient in zip(self.parameters(), self._restored_gradients, strict=False):
             p.grad = gradient if gradient is None else gradient.to(p.device)
         self._restored_gradients = []
+
+    def on_fit_end(self) -> None:
+        if self.reader:
+            self.reader.lay_out_as_usual()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
         self.set_rates(self._optimizer, self.steps / self.total_steps)
@@ -173,7 +184,7 @@ class Supervised(pl.LightningModule):
 
     def batch_losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scalar to differentiate and the detached losses to record."""
-        loss = self.loss(self.net(x), y)
+        loss = self.loss(self.forward(x), y)
         return loss, loss.detach()
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure) -> None:
@@ -367,6 +378,8 @@ class Supervised(pl.LightningModule):
         # in the middle of an accumulation
         if self.record.window or self._skips:
             checkpoint["window"] = {"gradients": [p.grad for p in self.parameters()], "skips": self._skips}
+        if self.takes_rows:
+            checkpoint["first_layer"] = SKIPS_ZEROS
         # dropout draws from it
         checkpoint["rng"] = torch.get_rng_state()
         if self.device.type == "cuda":
@@ -374,6 +387,9 @@ class Supervised(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         upgrade(checkpoint)
+        # a resumed run computes as before, also if its config would choose otherwise now
+        if self.reader:
+            self.takes_rows = checkpoint.get("first_layer") == SKIPS_ZEROS
         steps = self.record.steps = checkpoint["steps"]
         self.record.load_state_dict(checkpoint["losses"])
         self.history, self._seconds_before = checkpoint.get("history", []), checkpoint.get("seconds", 0.0)

@@ -1,0 +1,48 @@
+"""Decide from a run's config and data whether it reads `Rows`, so that two runs of one config have the same bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from seedbed.models.first_linear import first_linear
+from seedbed.training.datamodule import DataModule
+from seedbed.training.row_reader import RowReader
+
+# callbacks that neither see nor change a training batch, nor watch the first layer
+BLIND = {"lightning.pytorch.callbacks.EarlyStopping", "seedbed.callbacks.pictures.Pictures"}
+SUPERVISED = "seedbed.training.supervised.Supervised"
+
+
+def reader_for(net: nn.Module, config: Mapping[str, Any], data: DataModule) -> RowReader | None:
+    """Return a reader for the run's network; None if its first layer, its data or a callback does not allow that."""
+    plain = config["trainer"]["devices"] == 1 and config["module"]["_target_"] == SUPERVISED
+    blind = all(node["_target_"] in BLIND for node in config["callbacks"].values())
+    # a layer of another class, or with hooks, does more than a product
+    plain &= not any(layer._forward_hooks or layer._forward_pre_hooks for layer in net.modules())
+    if not (plain and blind and rows_suit(config, data) and first_linear(net)):
+        return None
+    return RowReader(net)
+
+
+def rows_suit(config: Mapping[str, Any], data: DataModule) -> bool:
+    """Return whether batches may stay references: to images, on the CPU, in float32 without conversions."""
+    trainer = config["trainer"]
+    on_cpu = trainer["accelerator"] == "cpu" or not torch.accelerator.is_available()
+    exact = str(trainer.get("precision", "32-true")) in ("32-true", "32", "None")
+    return on_cpu and exact and data.splits.train[0].dtype == torch.uint8
+
+
+def images_read(config: Mapping[str, Any], data: DataModule) -> float:
+    """Return how many images one run reads in training, as its config says."""
+    trainer, count = config["trainer"], len(data.splits.train[1])
+    epochs, steps = trainer["max_epochs"], trainer.get("max_steps", -1)
+    limit = trainer.get("limit_train_batches", 1.0)
+    count = min(count, limit * data.batch_size) if isinstance(limit, int) else count * (limit or 1.0)
+    images = math.inf if epochs is None or epochs < 0 else epochs * count
+    step = data.batch_size * trainer["accumulate_grad_batches"]
+    return images if steps is None or steps < 0 else min(images, steps * step)
