@@ -275,6 +275,21 @@ WITHOUT = {
 }
 
 
+# keys that every run has; those with a `_target_` and `ckpt` are groups of keys
+PARTS = ("data", "model", "loss", "optim", "module", "trainer")
+NEEDED = ("seed", "ckpt_path", "ckpt", "same_bits", "optimized_metric", *PARTS)
+
+
+def check_complete(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a key of every run that was taken away, or a group of keys that became a value."""
+    for key in NEEDED:
+        node = config.get(key)
+        if key in (*PARTS, "ckpt") and key in config and not isinstance(node, Mapping):
+            raise ConfigError(f"{key}={show(node)}: must be a group of keys")
+        if key not in config or (key in PARTS and "_target_" not in node):
+            raise ConfigError(f"~{key}{'._target_' if key in config else ''}: a run needs this key")
+
+
 def check(config: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first value that is not allowed."""
     # short keys first, so that an error names `seed` and not the `data.seed` that takes its value
