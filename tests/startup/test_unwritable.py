@@ -102,6 +102,14 @@ def test_path_with_signs_of_hydras_grammar_is_refused_with_what_to_type(name):
         assert str(refused.value).endswith(typed("resume", name)) and refused.value.code == 2
 
 
+def test_formula_that_hydra_does_not_read_is_refused_with_what_to_type():
+    for formula in ("sin(3*x)/x", "(x>0)*x", "log(x)", "where(x > 0, 1, 0)"):
+        with pytest.raises(Refusal, match="to Hydra: type ") as refused:
+            check_words([f"data.expression={formula}"], CONF)
+        (word,) = shlex.split(str(refused.value).partition(": type ")[2])
+        assert OverridesParser.create().parse_override(word).value() == formula
+
+
 def test_paths_that_hydra_reads_as_they_are_pass():
     words = ["resume=latest", "hydra.run.dir=outputs/a-b.c", "ckpt_path=a.ckpt,b.ckpt", "data.root='a b'", "x={"]
     check_words(words, CONF)

@@ -13,16 +13,16 @@ from hydra.errors import HydraException
 from seedbed.config_values import typed
 from seedbed.errors import Refusal
 
-PATHS = ("resume", "ckpt_path", "data.root", "data.points", "hydra.run.dir", "hydra.sweep.dir")
+# keys whose text may hold characters that mean something to Hydra: paths, and a formula
+TEXTS = ("resume", "ckpt_path", "data.root", "data.points", "data.expression", "hydra.run.dir", "hydra.sweep.dir")
 # groups of which a run may take several choices, and groups of which it may take none
 SEVERAL, NONE = ("callbacks", "logger"), ("callbacks", "logger", "init", "schedule")
 
 
 def check_words(words: Sequence[str], conf: Path) -> None:
-    """Raise Refusal, with what to type instead, for a path or a choice that Hydra does not take.
+    """Raise Refusal, with what to type instead, for a path, a formula or a choice that Hydra does not take.
 
-    A path may hold quotes, brackets, commas or blanks, which mean something to Hydra. words: overrides, and on the
-    command line options too. conf: the folder of the config groups.
+    words: overrides, and on the command line options too. conf: the folder of the config groups.
     """
     for word in words:
         if not isinstance(word, str):
@@ -31,16 +31,16 @@ def check_words(words: Sequence[str], conf: Path) -> None:
         try:
             override = OverridesParser.create().parse_override(word)
         except HydraException:
-            if key.lstrip("+") in PATHS:
-                raise _other_path(word, key, text) from None
+            if key.lstrip("+") in TEXTS:
+                raise _unread(word, key, text) from None
             continue  # an option, or refused in Hydra's words
-        if key.lstrip("+") in PATHS and not override.is_sweep_override() and isinstance(override.value(), list | dict):
-            raise _other_path(word, key, text)
+        if key.lstrip("+") in TEXTS and not override.is_sweep_override() and isinstance(override.value(), list | dict):
+            raise _unread(word, key, text)
         if (conf / override.key_or_group).is_dir() or override.key_or_group.partition("/")[0] == "hydra":
             _check_choice(override, word, conf / override.key_or_group)
 
 
-def _other_path(word: str, key: str, text: str) -> Refusal:
+def _unread(word: str, key: str, text: str) -> Refusal:
     return Refusal(f"{word}: has characters that mean something else to Hydra: type {typed(key, text)}")
 
 
