@@ -19,6 +19,7 @@ from seedbed.startup.occupied import check_free, check_writable
 from seedbed.startup.unknown_keys import check_added_keys
 from seedbed.sweeps.choices import LAUNCHERS
 from seedbed.sweeps.summary import finish
+from seedbed.tables import show
 
 log = logging.getLogger("seedbed")
 
@@ -32,8 +33,7 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         job = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         try:
-            if config.get("resume") is not None:  # a study has no such key
-                raise ConfigError("resume: of a sweep (-m); a single run goes on with ckpt_path=…")
+            _check_single(config)
             for key in sorted(OmegaConf.missing_keys(job)):
                 raise ConfigError(f"{key}: must be given, as {key}=…")
             _check_overrides(config, job)
@@ -81,6 +81,14 @@ class Preflight(Callback):
             has_failed = True
         if has_failed:
             sys.exit(1)
+
+
+def _check_single(config: DictConfig) -> None:
+    """Raise ConfigError for a key of a sweep that a single run would not obey. A study has no such keys."""
+    for key, unused in (("resume", None), ("extend", False), ("on_error", "continue"), ("retries", 0)):
+        if config.get(key, unused) != unused:
+            hint = "; a single run goes on with ckpt_path=…" if key == "resume" else ""
+            raise ConfigError(f"{key}={show(config[key])}: of a sweep (-m){hint}")
 
 
 def _is_study(config: DictConfig) -> bool:
