@@ -10,6 +10,7 @@ outputs/lr_find/<date>/<time>-<n>.
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from seedbed.errors import ConfigError
 from seedbed.files import write_whole
 from seedbed.metrics import TRAIN_LOSS
+from seedbed.presets import left_out
 from seedbed.startup.command import command
 from seedbed.tables import csv_text
 
@@ -30,13 +32,14 @@ def main(cfg: DictConfig) -> float:
     folder = Path(job.runtime.output_dir)
     overrides = " ".join(job.overrides.task)
     try:
-        return find(OmegaConf.to_container(cfg, resolve=True), folder, overrides)  # Preflight has checked it
+        notes = left_out([job.runtime.choices], job.runtime.config_sources)
+        return find(OmegaConf.to_container(cfg, resolve=True), folder, overrides, notes)  # Preflight has checked it
     except (ConfigError, ValueError) as error:
         log.error("%s", error)
         sys.exit(2)
 
 
-def find(config: dict, folder: Path, overrides: str) -> float:
+def find(config: dict, folder: Path, overrides: str, notes: Sequence[str]) -> float:
     from torch.utils.tensorboard import SummaryWriter
 
     from seedbed.studies import lr_finder
@@ -66,6 +69,8 @@ def find(config: dict, folder: Path, overrides: str) -> float:
             writer.add_scalar("lr", lr, step)
             writer.add_scalar(TRAIN_LOSS, loss, step)
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    for note in notes:
+        log.info(note)
     log.info("picture: %s", shown / "lr_find.png")
     if not search.tried:
         log.info(

@@ -56,10 +56,22 @@ def test_mistakes_are_errors_with_one_line(tmp_path):
         (["model=mpl"], "Could not find 'model/mpl'"),
         (["optim.lrr=1"], "lrr"),
         (["optim.lr=[1"], "no viable alternative"),
+        (["study=1"], "^study=1: must be one of accuracy_gradient, "),
+        (["=1"], "^=1: must name a key$"),
+        (["model=linear,null"], "^model=linear,null: must be one of convnet, "),
+        (["callbacks=null"], "^callbacks=null: must be one of .*, or a list of them$"),
+        (["experiment=[gan,linear]"], "^experiment=.*: must be one of approximate, "),
+        (["~optim"], "^~optim: a run needs one of adam, "),
+        (["trainer=1"], "^trainer=1: must be a group of keys$"),
+        (["~ckpt"], "^~ckpt: a run needs this key$"),
+        (["~model._target_"], "^~model._target_: a run needs this key$"),
+        ([["model=linear"]], "must be text"),
     ):
         for call in (seedbed.train, seedbed.sweep):
             with pytest.raises(ConfigError, match=said):
                 call(*words)
+    with pytest.raises(ConfigError, match="this is a sweep"):
+        seedbed.train("experiment=lr_sweep")
     with pytest.raises(ConfigError, match="retries=-1: must be an integer ≥ 0"):
         seedbed.sweep("retries=-1", *WORDS)
     with pytest.raises(ConfigError, match="not the folder of a finished run"):
@@ -89,6 +101,11 @@ class Rows(MSE):
         (["model=linear", "trainer.accelerator=gpu"], "trainer: No supported gpu"),
         (["trainer.loop=fast", "+trainer.profiler=simple"], "trainer.loop=fast: trainer.profiler works"),
         (["optim.lr=-1"], "optim.lr=-1: must be"),
+        (["retries=3"], "retries=3: of a sweep"),
+        (
+            ["model.dropout=0.5", "schedule=linear", "schedule.drives=dropout", "schedule.start=3"],
+            "schedule: it drives dropout to 1.5: a dropout must be ≤ 1",
+        ),
     ],
 )
 def test_refused_run_prints_nothing_and_leaves_nothing(words, said, monkeypatch, tmp_path, capfd):

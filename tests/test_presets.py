@@ -13,6 +13,7 @@ from pairwise import CONF, all_pairs, choices, covering_rows, narrow, noise_file
 import seedbed
 from seedbed.allowed_values import check
 from seedbed.config_values import leaves
+from seedbed.errors import ConfigError
 from seedbed.startup.command import hydra_with
 from seedbed.training.build import Parts, build_callbacks, build_data, build_loggers
 
@@ -104,6 +105,13 @@ def test_run_says_which_numbers_it_left_out(words, left_out, tmp_path, monkeypat
     output = capsys.readouterr().out
     assert output.count("left out") == 1 and f"{words.split()[0]}: left out {left_out}\n" in output
     assert f": left out {left_out}\n" in (run.folder / "train.log").read_text()
+
+
+def test_refused_run_says_only_why(monkeypatch, capfd, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^trainer\.accumulate_grad_batches=2: [^\n]*$"):
+        seedbed.train("experiment=gan", "optim=sgd", "trainer.accumulate_grad_batches=2", "trainer.accelerator=cpu")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_sweep_says_once_what_is_left_out_and_the_command_line_wins(sweep, capsys, mnist_root):

@@ -81,7 +81,9 @@ TEXT = Rule(lambda v: isinstance(v, str), "text")
 BATCHES = Rule(
     lambda v: _is_number(v) and v >= 0 and (v <= 1 or _is_int(v)), "a number of batches, or a share of them ≥ 0 and ≤ 1"
 )
-TIME = Rule(lambda v: isinstance(v, str) and bool(re.fullmatch(r"\d+:\d\d:\d\d:\d\d", v)), "a time as 00:01:30:00")
+TIME = Rule(
+    lambda v: isinstance(v, str) and bool(re.fullmatch(r"\d+:\d\d:\d\d:\d\d", v)), "a time as 00:01:30:00 or {hours: 2}"
+)
 DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), "an integer ≥ 1 or auto")
 VALUES = Rule(
     lambda v: isinstance(v, list) and len(v) > 1 and all(map(number(0).holds, v)), "a list of two or more numbers ≥ 0"
@@ -221,7 +223,10 @@ RULES: dict[str, Rule] = {
     "trainer.limit_predict_batches": only(None, "a run predicts nothing"),
     "trainer.overfit_batches": BATCHES,
     "trainer.val_check_interval": optional(
-        Rule(lambda v: BATCHES.holds(v) or TIME.holds(v), f"{BATCHES.allowed}, or a time")
+        Rule(
+            lambda v: (BATCHES.holds(v) and v > 0) or TIME.holds(v),
+            "a number of batches, a share of them ≤ 1, or a time",
+        )
     ),
     "trainer.check_val_every_n_epoch": optional(integer(1)),
     "trainer.num_sanity_val_steps": optional(integer(-1)),
@@ -245,6 +250,11 @@ RULES: dict[str, Rule] = {
     "trainer.default_root_dir": optional(TEXT),
     "trainer.enable_autolog_hparams": BOOL,
     "trainer.model_registry": only(None, "checkpoints stay in the run's folder"),
+    **{
+        f"trainer.{name}.{unit}": number(0)
+        for name in ("max_time", "val_check_interval")
+        for unit in ("weeks", "days", "hours", "minutes", "seconds")
+    },
     "callbacks.early_stopping.monitor": one_of(VAL_ACCURACY, VAL_LOSS, TRAIN_LOSS),
     "callbacks.early_stopping.mode": one_of("min", "max"),
     "callbacks.early_stopping.patience": integer(0),
@@ -264,15 +274,26 @@ RULES: dict[str, Rule] = {
     "hydra.sweeper.max_failure_rate": number(0, 1),
 }
 
-
-# keys of RULES that take a mapping too, such as {hours: 2}
-MAPPINGS = {"trainer.max_time"}
-
 # metrics that a task does not have, by the beginning of a `_target_`: accuracy needs classes, test/… a test set
 WITHOUT = {
     "data": {"seedbed.data.functions.": "accuracy test/", "seedbed.data.mnist_sample.": "test/"},
     "model": {"seedbed.models.gan.": "accuracy"},
 }
+
+
+# keys that every run has; those with a `_target_` and `ckpt` are groups of keys
+PARTS = ("data", "model", "loss", "optim", "module", "trainer")
+NEEDED = ("seed", "ckpt_path", "ckpt", "same_bits", "optimized_metric", *PARTS)
+
+
+def check_complete(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a key of every run that was taken away, or a group of keys that became a value."""
+    for key in NEEDED:
+        node = config.get(key)
+        if key in (*PARTS, "ckpt") and key in config and not isinstance(node, Mapping):
+            raise ConfigError(f"{key}={show(node)}: must be a group of keys")
+        if key not in config or (key in PARTS and "_target_" not in node):
+            raise ConfigError(f"~{key}{'._target_' if key in config else ''}: a run needs this key")
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -295,7 +316,7 @@ def check(config: Mapping[str, Any]) -> None:
 def _refuse_inside_a_value(name: str) -> None:
     """Raise ConfigError for a mapping where one value belongs, as in optim.lr={a: 1}."""
     while name := name.rpartition(".")[0]:
-        if name in RULES and name not in MAPPINGS:
+        if name in RULES:
             raise ConfigError(f"{name}: is a mapping: must be {RULES[name].allowed}")
 
 

@@ -25,6 +25,7 @@ from seedbed.config_values import quoted
 from seedbed.errors import ConfigError, Refusal
 from seedbed.formats import MANIFEST
 from seedbed.startup.command import hydra_with
+from seedbed.startup.words import check_words
 from seedbed.sweeps.records import Job, read, read_run
 from seedbed.sweeps.states import read_metrics
 from seedbed.task import train as task
@@ -106,8 +107,11 @@ def train(*overrides: str) -> Run:
             errors.append(error)
             return None
 
-    with _hydra() as hydra:
-        result = hydra.run("config", train_or_keep_error, list(overrides))
+    with _hydra(overrides) as hydra:
+        try:
+            result = hydra.run("config", train_or_keep_error, list(overrides))
+        except AssertionError:  # Hydra's, about hydra.mode
+            raise ConfigError("hydra.mode=MULTIRUN: this is a sweep: seedbed.sweep(…)") from None
     if errors:
         raise errors[0]
     return Run(Path(result.hydra_cfg.hydra.runtime.output_dir))
@@ -118,7 +122,7 @@ def sweep(*overrides: str) -> Sweep:
 
     Raises ConfigError for a mistake in the overrides.
     """
-    with _hydra() as hydra:
+    with _hydra(overrides) as hydra:
         words = ["hydra.mode=MULTIRUN", *overrides]
         folder = hydra.compose_config("config", words, RunMode.MULTIRUN).hydra.sweep.dir
         try:
@@ -138,7 +142,7 @@ def load(folder: str | os.PathLike, which: str = "best", allow: Sequence[str] = 
     which: its best or its last weights. allow: your own packages that its config may name; any other raises
     when `net` is first read.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if read_metrics(folder) is None:
         raise ConfigError(f"{folder}: not the folder of a finished run: it has no metrics.json")
     return Run(folder, which, allow)
@@ -146,7 +150,7 @@ def load(folder: str | os.PathLike, which: str = "best", allow: Sequence[str] = 
 
 def load_sweep(folder: str | os.PathLike) -> Sweep:
     """Return a sweep. Raises ConfigError where there is none."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{folder}: not the folder of a sweep: it has no {MANIFEST}")
     return Sweep(folder)
@@ -154,7 +158,7 @@ def load_sweep(folder: str | os.PathLike) -> Sweep:
 
 def runs(pattern: str = "outputs/**") -> pandas.DataFrame:
     """Return all runs and all jobs of sweeps in the matching folders, as one table; `folder` is their path."""
-    folders = [Path(path) for path in sorted(glob(pattern, recursive=True))]
+    folders = [Path(path) for path in sorted(glob(os.path.expanduser(pattern), recursive=True))]
     jobs = [
         replace(job, folder=str(sweep / job.folder))
         for sweep in folders
@@ -183,7 +187,7 @@ def _table(jobs: Sequence[Job]) -> pandas.DataFrame:
 
 
 @contextmanager
-def _hydra() -> Iterator[Any]:
+def _hydra(overrides: Sequence[str]) -> Iterator[Any]:
     """Yield Hydra with our conf/, and remove its logging at the end.
 
     A Refusal, or Hydra's error about an unknown choice or key, becomes a ConfigError with the same message.
@@ -193,6 +197,7 @@ def _hydra() -> Iterator[Any]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
+        check_words(overrides, CONF)
         with hydra_with(CONF) as hydra:
             yield hydra
     except Refusal as refusal:

@@ -10,10 +10,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seedbed.allowed_values import check
+from seedbed.allowed_values import check, check_complete
 from seedbed.config_values import typed
 from seedbed.errors import ConfigError
 from seedbed.owner import owned
+from seedbed.presets import left_out
 from seedbed.startup.cluster_variables import forget_cluster
 from seedbed.startup.occupied import discard
 from seedbed.sweeps.columns import read_columns
@@ -39,8 +40,12 @@ def train(cfg: DictConfig) -> float | None:
         # the folder of a job is held by whoever runs it (see sweeps/states.py)
         with nullcontext() if sweep else owned(folder):
             (folder / "metrics.json").unlink(missing_ok=True)  # left by the run that this one resumes
+            check_complete(config)
             check(config)
-            metrics = _train(config, folder, dict(hydra.runtime.choices), sweep, here)
+            choices = dict(hydra.runtime.choices)
+            # the launcher of a sweep says it once for all jobs
+            notes = [] if sweep else left_out([choices], hydra.runtime.config_sources)
+            metrics = _train(config, folder, choices, notes, sweep, here)
     except Exception as error:
         if sweep is None and isinstance(error, ConfigError):
             discard(folder)
@@ -53,7 +58,9 @@ def train(cfg: DictConfig) -> float | None:
     return metrics.get(config["optimized_metric"])
 
 
-def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | None, here: Path) -> dict:
+def _train(
+    config: dict, folder: Path, choices: dict[str, str], notes: list[str], sweep: Path | None, here: Path
+) -> dict:
     from seedbed.training.event_files import own_checkpoint
     from seedbed.training.hparams import hparams
     from seedbed.training.processes import spread
@@ -62,7 +69,7 @@ def _train(config: dict, folder: Path, choices: dict[str, str], sweep: Path | No
     if sweep:
         config = {**config, "ckpt_path": own_checkpoint(folder) or config["ckpt_path"]}
     record = hparams(config, choices, read_columns(sweep) if sweep else None)
-    metrics = spread(train_parts, config, folder, record, sweep is None)  # in one process for each device
+    metrics = spread(train_parts, config, folder, record, sweep is None, notes)  # in one process for each device
     write_metrics(folder, {**metrics, "seed": config["seed"]})  # the run is complete
     log.info(report(metrics, folder, here, alone=sweep is None))
     return metrics

@@ -13,9 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 import seedbed
 from seedbed.config_values import typed
 from seedbed.errors import ConfigError, Refusal
-from seedbed.startup.paths import check_paths
+from seedbed.startup.words import check_words
 
 ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
 SHORT = ["model=linear", "trainer.max_epochs=1", "+trainer.limit_train_batches=2", "trainer.accelerator=cpu"]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
@@ -94,12 +95,21 @@ def test_path_with_signs_of_hydras_grammar_is_refused_with_what_to_type(name):
     for key in ("resume", "hydra.sweep.dir"):
         (word,) = shlex.split(typed(key, name))
         assert parse(word).value() == name
-        check_paths([word, "model=linear"])
+        check_words([word, "model=linear"], CONF)
     if name not in ("a, b", "back\\\\"):  # two values of a sweep; a sign that stands for itself
         with pytest.raises(Refusal, match="has characters that mean something else to Hydra") as refused:
-            check_paths([f"resume={name}"])
+            check_words([f"resume={name}"], CONF)
         assert str(refused.value).endswith(typed("resume", name)) and refused.value.code == 2
 
 
+def test_formula_that_hydra_does_not_read_is_refused_with_what_to_type():
+    for formula in ("sin(3*x)/x", "(x>0)*x", "log(x)", "where(x > 0, 1, 0)"):
+        with pytest.raises(Refusal, match="to Hydra: type ") as refused:
+            check_words([f"data.expression={formula}"], CONF)
+        (word,) = shlex.split(str(refused.value).partition(": type ")[2])
+        assert OverridesParser.create().parse_override(word).value() == formula
+
+
 def test_paths_that_hydra_reads_as_they_are_pass():
-    check_paths(["resume=latest", "hydra.run.dir=outputs/a-b.c", "ckpt_path=a.ckpt,b.ckpt", "data.root='a b'", "x={"])
+    words = ["resume=latest", "hydra.run.dir=outputs/a-b.c", "ckpt_path=a.ckpt,b.ckpt", "data.root='a b'", "x={"]
+    check_words(words, CONF)

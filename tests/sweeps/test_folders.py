@@ -30,11 +30,12 @@ def test_names_are_short_and_can_be_typed():
     jobs = {
         0: {"model.hidden": "[30,20]", "data.root": "'/a b/c=d é'", "init": "default"},
         1: {"model.hidden": "x" * 300, "data.root": "null", "init": "lsuv"},
+        2: {"model.hidden": "[]", "data.root": "''", "init": "lsuv"},
     }
     names = job_names(jobs, ["model.hidden", "data.root", "init"], {"init"}, 2)
-    assert names[0] == "00-hidden30_20-rootc_d-default"
+    assert names[0] == "00-hidden30_20-rootc_d-default" and names[2] == "02-hiddennone-rootnone-lsuv"
     assert all(re.fullmatch(r"[\w.+-]+", name, re.ASCII) and len(name.encode()) < 255 for name in names.values())
-    assert len(set(names.values())) == 2
+    assert len(set(names.values())) == 3
 
 
 def test_sweep_grows_and_old_jobs_keep_their_numbers_and_folders(sweep, capsys):

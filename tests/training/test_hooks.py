@@ -99,6 +99,15 @@ def test_skipped_batch_takes_its_step_along_where_batches_accumulate(fit):
     assert run.metrics["steps"] == run.trainer.global_step == 2
 
 
+@pytest.mark.parametrize("loop", ["auto", "plain"])
+def test_batch_skipped_before_its_epoch_begins_is_no_step(fit, loop):
+    def skip(self, trainer, module):
+        module.skip_batch()
+
+    run = fit("trainer.max_epochs=2", f"trainer.loop={loop}", callbacks=[callback("on_train_epoch_start", skip)])
+    assert run.metrics["steps"] == run.trainer.global_step == 2 * (EPOCH - 1)
+
+
 @pytest.mark.parametrize("hook", BATCH_HOOKS)
 def test_skipped_epoch_ends_before_that_batch(fit, hook):
     def skip(self, trainer, module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -14,6 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seedbed.models.convnet import require_images
+
+# it says that it will fetch weights, before that may fail
+logging.getLogger("timm").setLevel(logging.WARNING)
 
 
 class Resize(nn.Module):

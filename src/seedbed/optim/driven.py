@@ -16,11 +16,18 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 
 
 def check_driven(schedule: Schedule, optimizer: torch.optim.Optimizer, net: nn.Module) -> None:
-    """Raise ValueError for a driven number that there is not, other than the momentum, which one_cycle drives."""
+    """Raise ValueError for a driven number that there is not, and for a dropout above 1.
+
+    A missing momentum is none of these: one_cycle drives it where there is one.
+    """
     for number in schedule.curves.keys() - {"momentum"}:
         if number == "dropout" and not any(_dropouts(net)):
             raise ValueError("it drives dropout, and the network has no dropout layers (model.dropout > 0 makes them)")
-        if number != "dropout" and number_of(optimizer.defaults, number) is None:
+        if number == "dropout":
+            highest = max(schedule(i / 100, number, layer.p) for layer in _dropouts(net) for i in range(101))
+            if highest > 1:
+                raise ValueError(f"it drives dropout to {highest:.3g}: a dropout must be ≤ 1")
+        elif number_of(optimizer.defaults, number) is None:
             raise ValueError(f"it drives {number}, and {type(optimizer).__name__} has none")
 
 

@@ -22,7 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from seedbed.errors import Interrupted, Refusal, unwritten
 from seedbed.own_code import full_traceback
 from seedbed.startup.driven import is_debugged
-from seedbed.startup.paths import check_paths
+from seedbed.startup.words import check_words
 from seedbed.sweeps.choices import register_choices
 from seedbed.sweeps.hydra_versions import VERSION_BASE
 
@@ -34,6 +34,7 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
     """Turn a function of a config into a command. config_path: relative to the function's file."""
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
+        conf = Path(function.__code__.co_filename).parent / config_path
         main = hydra.main(config_path=config_path, config_name=config_name, **VERSION_BASE)(function)
 
         @wraps(function)
@@ -46,7 +47,7 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets an error through
             signal.signal(signal.SIGTERM, _terminate)
             try:
-                check_paths(sys.argv[1:])
+                check_words(sys.argv[1:], conf)
                 main()
             except (Refusal, Interrupted) as end:
                 if full_traceback():

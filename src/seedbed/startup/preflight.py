@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seedbed.allowed_values import check, check_metric
+from seedbed.allowed_values import check, check_complete, check_metric
 from seedbed.config_values import SWEEP_KEYS
 from seedbed.errors import ConfigError, Refusal
-from seedbed.presets import is_sweep, left_out
+from seedbed.presets import is_sweep
 from seedbed.startup.occupied import check_free, check_writable
 from seedbed.startup.unknown_keys import check_added_keys
 from seedbed.sweeps.choices import LAUNCHERS
 from seedbed.sweeps.summary import finish
+from seedbed.tables import show
 
 log = logging.getLogger("seedbed")
 
@@ -33,11 +33,12 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         job = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         try:
-            if config.get("resume") is not None:  # a study has no such key
-                raise ConfigError("resume: of a sweep (-m); a single run goes on with ckpt_path=…")
+            _check_single(config)
             for key in sorted(OmegaConf.missing_keys(job)):
                 raise ConfigError(f"{key}: must be given, as {key}=…")
             _check_overrides(config, job)
+            if not _is_study(config):
+                check_complete(job)
             check(OmegaConf.to_container(job, resolve=True))
         except (ConfigError, OmegaConfBaseException) as error:
             raise Refusal(str(error).splitlines()[0]) from None
@@ -51,17 +52,15 @@ class Preflight(Callback):
         except OSError as error:
             raise Refusal(f"hydra.run.dir={folder}: cannot be written: {error.strerror}") from error
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if config.hydra.mode != RunMode.MULTIRUN:  # the launcher of a sweep says it once for all jobs
-            for line in left_out([config.hydra.runtime.choices], config.hydra.runtime.config_sources):
-                log.info(line)
-
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if _is_study(config):
+            return
         target = config.hydra.launcher.get("_target_")
         if target != LAUNCHERS["basic"]["_target_"]:
             raise Refusal(f"hydra.launcher: {target} keeps no manifest; choose one of {', '.join(LAUNCHERS)}")
         try:
             _check_overrides(config, OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+            check_complete(config)
             check({key: config[key] for key in SWEEP_KEYS})
             check({"hydra": {name: OmegaConf.to_container(config.hydra[name]) for name in ("launcher", "sweeper")}})
             metric = config.optimized_metric
@@ -72,7 +71,8 @@ class Preflight(Callback):
             raise Refusal(str(error)) from None
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        if sys.exc_info()[0] is not None:  # Hydra 1.4 calls this for a sweep that was interrupted, too
+        # Hydra 1.4 calls this for a sweep that was interrupted, too
+        if _is_study(config) or sys.exc_info()[0] is not None:
             return
         try:
             has_failed = finish(Path(config.hydra.sweep.dir), config.optimized_metric)
@@ -81,6 +81,19 @@ class Preflight(Callback):
             has_failed = True
         if has_failed:
             sys.exit(1)
+
+
+def _check_single(config: DictConfig) -> None:
+    """Raise ConfigError for a key of a sweep that a single run would not obey. A study has no such keys."""
+    for key, unused in (("resume", None), ("extend", False), ("on_error", "continue"), ("retries", 0)):
+        if config.get(key, unused) != unused:
+            hint = "; a single run goes on with ckpt_path=…" if key == "resume" else ""
+            raise ConfigError(f"{key}={show(config[key])}: of a sweep (-m){hint}")
+
+
+def _is_study(config: DictConfig) -> bool:
+    """Return whether the command is scripts/study.py, whose config is not that of a run."""
+    return config.hydra.job.config_name == "study"
 
 
 def _check_overrides(config: DictConfig, job: DictConfig) -> None:

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seedbed import api
 from seedbed.allowed_values import check
-from seedbed.errors import ConfigError
+from seedbed.errors import ConfigError, Interrupted
 from seedbed.startup.command import hydra_with
 from seedbed.sweeps.records import Job, read
 from seedbed.training.build import Parts, build_data
@@ -78,5 +78,9 @@ class Lab:
         """
         overrides = ["hydra/launcher=fused", *overrides]
         log.info("python train.py -m %s\n", shlex.join(overrides))
-        with hydra_errors_in_one_line():
-            return read(api.sweep(*overrides, f"hydra.sweep.dir='{self.runs}'").folder)
+        try:
+            with hydra_errors_in_one_line():
+                return read(api.sweep(*overrides, f"hydra.sweep.dir='{self.runs}'").folder)
+        except Interrupted as end:  # the study's command has no resume=
+            stopped = str(end).partition(";")[0]
+            raise Interrupted(end.number, f"{stopped}; the runs that are done are in {self.runs}") from None

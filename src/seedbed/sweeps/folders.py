@@ -118,6 +118,7 @@ def job_names(
 
     def part(key: str, value: str) -> str:
         text = re.sub(r"[^\w.+-]+", "_", value.rsplit("/", 1)[-1], flags=re.ASCII).strip("_")[-LONGEST_VALUE:]
+        text = text or "none"  # an empty list
         return text if key in groups else f"{re.split(r'[./]', key)[-1]}{text}"
 
     names = {}

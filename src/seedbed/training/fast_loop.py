@@ -64,7 +64,8 @@ class FastLoop(_TrainingEpochLoop):
             self._is_fast = reason is None
 
     def advance(self, data_fetcher) -> None:
-        if self.restarting or not self._is_fast:
+        # a batch that a callback skips, from a hook before those that look at batches, is Lightning's too
+        if self.restarting or not self._is_fast or self.trainer.lightning_module._skips:
             super().advance(data_fetcher)
             return
         trainer, progress = self.trainer, self.batch_progress

@@ -156,7 +156,9 @@ def _find(run: Path, which: str) -> tuple[Path, Path]:
         raise ConfigError(f"{run}: is no run: it has no {CONFIG}")
     checkpoint = run / "checkpoints" / f"{which}.ckpt"
     if not checkpoint.is_file():
-        raise ConfigError(f"{run}: the run has left no {checkpoint.relative_to(run)}")
+        others = ", ".join(sorted(file.stem for file in checkpoint.parent.glob("*.ckpt")))
+        only = f", only the weights called {others}" if others else ""
+        raise ConfigError(f"{run}: the run has left no {checkpoint.relative_to(run)}{only}")
     return run, checkpoint
 
 

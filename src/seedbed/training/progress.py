@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from tqdm import tqdm
 
 from seedbed.metrics import TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
@@ -18,6 +19,25 @@ COLUMNS = {"train loss": TRAIN_LOSS, "val loss": VAL_LOSS, "accuracy": VAL_ACCUR
 WIDTH = 10
 # rows of a table at most; a longer run shows every k-th epoch
 MAX_ROWS = 200
+
+log = logging.getLogger("seedbed")
+
+
+class Notes(Callback):
+    """Logs lines after the run's first batch, or at its end: until then it may be refused, with one line alone."""
+
+    per_call = True  # see FastLoop
+
+    def __init__(self, lines: Sequence[str]):
+        self.lines = list(lines)
+
+    def on_train_batch_end(self, trainer, module, *batch) -> None:
+        while self.lines and trainer.is_global_zero:
+            log.warning(self.lines.pop(0))
+
+    def on_fit_end(self, trainer, module) -> None:
+        # for a run that had nothing to train
+        self.on_train_batch_end(trainer, module)
 
 
 class RunProgress(ProgressBar):

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -34,7 +34,7 @@ from seedbed.training.divergence import first_layer, lr_at, tell
 from seedbed.training.hparams import final
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
-from seedbed.training.progress import RunProgress
+from seedbed.training.progress import Notes, RunProgress
 from seedbed.training.resumable import ConfigWins, check_checkpoint
 from seedbed.training.row_reader import SKIPS_ZEROS
 from seedbed.training.supervised import Supervised
@@ -45,11 +45,11 @@ MAX_CLASSES = 10
 
 
 def train_parts(
-    config: Mapping[str, Any], folder: Path, hparams: dict[str, Any], table: bool = False
+    config: Mapping[str, Any], folder: Path, hparams: dict[str, Any], table: bool = False, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Build the parts of a config and fit them; with several processes, each does so, and the first writes files.
 
-    table: print a row an epoch.
+    table: print a row an epoch. notes: lines to log once the run can no longer be refused.
     """
     with run_threads(config) as choose_threads:
         data = build_data(config)
@@ -58,7 +58,7 @@ def train_parts(
         stop = StopOnSignal(folder)
         checkpoints = Checkpoints(folder / "checkpoints", **checkpoint_options(config))
         chosen, table_bar = build_callbacks(config), RunProgress(table=table)
-        callbacks = [table_bar, ConfigWins(chosen), *chosen, stop, checkpoints]
+        callbacks = [Notes(notes), table_bar, ConfigWins(chosen), *chosen, stop, checkpoints]
         trainer = build_trainer(config, build_loggers(config, folder), callbacks, folder)
         if config["ckpt_path"]:
             check_checkpoint(config["ckpt_path"], trainer, module, folder)
