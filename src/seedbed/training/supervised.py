@@ -368,9 +368,9 @@ class Supervised(pl.LightningModule):
         if self.record.window or self._skips:
             checkpoint["window"] = {"gradients": [p.grad for p in self.parameters()], "skips": self._skips}
         # dropout draws from it
-        checkpoint["rng"] = torch.get_rng_state()
+        checkpoint["rng"] = self._of_all_ranks(torch.get_rng_state())
         if self.device.type == "cuda":
-            checkpoint["rng_cuda"] = torch.cuda.get_rng_state(self.device)
+            checkpoint["rng_cuda"] = self._of_all_ranks(torch.cuda.get_rng_state(self.device))
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         upgrade(checkpoint)
@@ -384,9 +384,23 @@ class Supervised(pl.LightningModule):
         automatic = progress["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
         for count in (automatic, progress["epoch_loop.manual_optimization.optim_step_progress"]):
             count["total"] |= {"ready": steps, "completed": steps}
-        torch.set_rng_state(checkpoint["rng"].cpu())
+        torch.set_rng_state(self._of_this_rank(checkpoint["rng"]))
         if "rng_cuda" in checkpoint and torch.cuda.is_available():
-            torch.cuda.set_rng_state(checkpoint["rng_cuda"].cpu())
+            torch.cuda.set_rng_state(self._of_this_rank(checkpoint["rng_cuda"]))
+
+    def _of_all_ranks(self, state: Tensor) -> Tensor:
+        """Return the random states of R processes [R, bytes]; of a single process [bytes]."""
+        if self.trainer.world_size == 1:
+            return state
+        states = state.new_zeros(self.trainer.world_size, len(state))
+        states[self.trainer.global_rank] = state
+        return self._summed(states)
+
+    def _of_this_rank(self, states: Tensor) -> Tensor:
+        """Return this process's random state; earlier versions kept [bytes], that of the first process."""
+        states = states.cpu().view(-1, states.shape[-1])
+        # torch crashes on a state that is a part of a larger tensor
+        return states[self.trainer.global_rank % len(states)].clone()
 
 
 def by_class(target: Tensor, right: Tensor, classes: int) -> Tensor:
