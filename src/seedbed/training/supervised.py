@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seedbed.errors import ConfigError
 from seedbed.losses import Loss
 from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.optim.driven import drive, drive_dropout, restore
@@ -110,7 +111,10 @@ class Supervised(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         params = list(self.net.parameters())
-        return self.optim(params) if params else None
+        optimizer = self.optim(params) if params else None
+        if optimizer and not all("lr" in group for group in optimizer.param_groups):
+            raise ConfigError(f"optim: {type(optimizer).__name__} has no lr, which every optimiser must have")
+        return optimizer
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -125,7 +129,7 @@ class Supervised(pl.LightningModule):
         self._began = time.perf_counter()
         for optimizer in trainer.optimizers:
             restore(optimizer)
-        self.total_steps = trainer.estimated_stepping_batches
+        self.total_steps = self._estimated_steps()
         # looked up here and not in every step
         self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
         self._several, self._optimizer = trainer.world_size > 1, trainer.optimizers[0]
@@ -135,6 +139,20 @@ class Supervised(pl.LightningModule):
         for p, gradient in zip(self.parameters(), self._restored_gradients, strict=False):
             p.grad = gradient if gradient is None else gradient.to(p.device)
         self._restored_gradients = []
+
+    def on_train_epoch_start(self) -> None:
+        # a callback may change it
+        self._accumulate = self.trainer.accumulate_grad_batches
+
+    def _estimated_steps(self) -> int:
+        """Return the optimiser steps of the whole run; Lightning's estimate takes one accumulation for all epochs."""
+        trainer, epochs = self.trainer, self.trainer.max_epochs
+        for callback in trainer.callbacks:
+            if isinstance(callback, pl.callbacks.GradientAccumulationScheduler) and (epochs or 0) > 0:
+                batches, by_epoch = trainer.num_training_batches, callback.get_accumulate_grad_batches
+                steps = sum(math.ceil(batches / by_epoch(epoch)) for epoch in range(epochs))
+                return min(steps, trainer.max_steps) if trainer.max_steps >= 0 else steps
+        return trainer.estimated_stepping_batches
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
         self.set_rates(self._optimizer, self.steps / self.total_steps)
