@@ -302,8 +302,9 @@ def test_earlier_versions_sweep_over_data_without_classes_goes_on(sweep):
     assert (folder / jobs[1]["folder"] / "metrics.json").exists()
 
 
-def test_runs_without_a_manifest_are_left_alone(tmp_path):
-    (tmp_path / "0").mkdir()
-    (tmp_path / "0/metrics.json").write_text("{}")
+@pytest.mark.parametrize("folder", ["0", "."])
+def test_runs_without_a_manifest_are_left_alone(tmp_path, folder):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "metrics.json").write_text("{}")
     with pytest.raises(Refused, match=r"holds runs and no manifest\.jsonl"):
         Manifest(tmp_path).begin([])

@@ -58,7 +58,7 @@ class Manifest:
         extend: the command may differ from that of the manifest; its new jobs are added.
         Raises Refused, or ConfigError that names the process that runs it.
         """
-        if self.command is None and any(self.path.parent.glob("*/metrics.json")):
+        if self.command is None and any(any(self.path.parent.glob(f"{at}metrics.json")) for at in ("", "*/")):
             raise Refused(f"{self.path.parent} holds runs and no {MANIFEST}: choose another hydra.sweep.dir")
         if self.command not in (None, list(command)) and not extend:
             lines = _differing(self.command, list(command))
