@@ -265,6 +265,9 @@ RULES: dict[str, Rule] = {
 }
 
 
+# parts of a config, each a mapping
+PARTS = {key.partition(".")[0] for key in RULES if "." in key} - {"callbacks", "logger"}
+
 # keys of RULES that take a mapping too, such as {hours: 2}
 MAPPINGS = {"trainer.max_time"}
 
@@ -277,6 +280,9 @@ WITHOUT = {
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first value that is not allowed."""
+    for part in PARTS & config.keys():
+        if not isinstance(config[part], Mapping):
+            raise ConfigError(f"{part}={show(config[part])}: must be a mapping of its keys")
     # short keys first, so that an error names `seed` and not the `data.seed` that takes its value
     for key, value in sorted(leaves(config), key=lambda leaf: leaf[0].count(".")):
         # a phase's keys are those of a schedule, a group's those of an optimiser
@@ -304,7 +310,7 @@ def check_metric(config: Mapping[str, Any]) -> None:
     metric = config["optimized_metric"]
     for part, targets in WITHOUT.items():
         node = config.get(part) or {}
-        target = node.get("source", node).get("_target_", "")
+        target = (node.get("source") or node).get("_target_", "")
         for beginning, missing in targets.items():
             if target.startswith(beginning) and any(name in metric for name in missing.split()):
                 name = target.rpartition(".")[2]

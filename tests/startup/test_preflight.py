@@ -56,6 +56,7 @@ def test_one_device_is_rank_0_whatever_a_cluster_says(tmp_path):
     assert list((tmp_path / "x").glob("events.out.tfevents.*")) and (tmp_path / "x/checkpoints/last.ckpt").exists()
 
 
+HYDRA = {"runtime": {"choices": {"hydra/launcher": "fused", "hydra/sweeper": "basic"}}, "run": {"dir": "a_${u}"}}
 CONFIG = {"optim": {"lr": 0.1}, "model": {"hidden": [30], "dropout": "${w}"}, "seed": 0}
 
 
@@ -64,19 +65,37 @@ CONFIG = {"optim": {"lr": 0.1}, "model": {"hidden": [30], "dropout": "${w}"}, "s
 )
 def test_key_that_nothing_reads_is_refused_with_the_one_that_was_meant(override, meant):
     with pytest.raises(ConfigError) as error:
-        check_added_keys([override], {**CONFIG, override.strip("+").partition("=")[0]: 1})
+        check_added_keys([override], {**CONFIG, override.strip("+").partition("=")[0]: 1}, HYDRA)
     assert str(error.value).endswith(f"did you mean {meant}?" if meant else "the key x")
+
+
+@pytest.mark.parametrize("key", ["ckpt.every", "hydra.x", "hydra.run.x", "hydra.job.config.x", "hydra.launcher.n_jobs"])
+def test_key_that_no_part_takes_is_refused(key):
+    with pytest.raises(ConfigError, match=f"nothing reads the key {key}"):
+        check_added_keys([f"+{key}=1"], CONFIG, HYDRA)
+
+
+def test_key_of_hydra_that_it_reads_is_fine():
+    words = ["+hydra.job.env_set.A=1", "+hydra.callbacks.own._target_=a.b", "+hydra.launcher.max_stack=2"]
+    check_added_keys([*words, "++hydra.verbose=true", "+hydra.sweeper.params.seed=1,2"], CONFIG, HYDRA)
+
+
+@pytest.mark.parametrize("override", ["~ckpt", "~trainer", "~same_bits", "ckpt=null"])
+def test_what_every_run_has_cannot_be_removed(sweep, override, capsys):
+    folder = sweep("basic", "seed=0,1", override, code=2)
+    assert capsys.readouterr().err.startswith(f"{override}: ") and not any(folder.iterdir())
 
 
 def test_key_in_a_part_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match=r"^\+extra\.deep\.lr=1: nothing reads the key extra"):
-        check_added_keys(["+extra.deep.lr=1"], {**CONFIG, "extra": {"deep": {"lr": 1}}})
-    check_added_keys(["+extra.deep.lr=1", "seed=${extra.deep.lr}"], {**CONFIG, "extra": {"deep": {"lr": 1}}})
-    check_added_keys(["+callbacks.own._target_=a.b", "+logger.own._target_=a.b"], {**CONFIG, "callbacks": {}})
+        check_added_keys(["+extra.deep.lr=1"], {**CONFIG, "extra": {"deep": {"lr": 1}}}, HYDRA)
+    check_added_keys(["+extra.deep.lr=1", "seed=${extra.deep.lr}"], {**CONFIG, "extra": {"deep": {"lr": 1}}}, HYDRA)
+    check_added_keys(["+callbacks.own._target_=a.b", "+logger.own._target_=a.b"], {**CONFIG, "callbacks": {}}, HYDRA)
 
 
 def test_key_that_an_interpolation_reads_is_fine():
-    check_added_keys(["+w=0.5", "+model.own=1", "+v=3", "seed=${v}"], {**CONFIG, "w": 0.5, "v": 3})
+    words = ["+w=0.5", "+model.own=1", "+v=3", "seed=${v}", "+u=1"]
+    check_added_keys(words, {**CONFIG, "w": 0.5, "v": 3, "u": 1}, HYDRA)
 
 
 def test_jobs_that_would_share_a_folder_are_refused(sweep, capsys):

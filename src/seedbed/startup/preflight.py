@@ -84,11 +84,15 @@ class Preflight(Callback):
 
 
 def _check_overrides(config: DictConfig, job: DictConfig) -> None:
-    """Raise ConfigError for a key that nothing reads, and for sweeps over presets that are sweeps themselves."""
-    overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    check_added_keys(overrides, OmegaConf.to_container(job, resolve=False))
+    """Raise ConfigError for a key that nothing reads or that is missing, and for a sweep over presets that sweep."""
+    words = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    overrides = [*words["task"], *words["hydra"]]
+    if any(override.startswith("+") for override in overrides):
+        check_added_keys(overrides, *(OmegaConf.to_container(node, resolve=False) for node in (job, config.hydra)))
     for override in overrides:
         key, _, value = override.partition("=")
+        if key.startswith("~") and "." not in key and key[1:] not in job:
+            raise ConfigError(f"{override}: every run has {key[1:]}, which cannot be removed")
         for preset in value.split(",") if key == "experiment" and "," in value else ():
             if is_sweep(preset, config.hydra.runtime.config_sources):
                 raise ConfigError(f"{override}: {preset} is a sweep by itself; run one of them at a time")
