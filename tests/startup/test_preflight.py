@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from seedbed.errors import ConfigError
+from seedbed.errors import ConfigError, Refusal
 from seedbed.startup.cluster_variables import VARIABLES
+from seedbed.startup.occupied import check_free
 from seedbed.startup.unknown_keys import check_added_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +41,18 @@ def test_folder_that_holds_a_run_is_refused_and_stays_as_it_is(tmp_path):
     (tmp_path / "x/metrics.json").unlink()  # as if it had been killed
     assert train(tmp_path, "hydra.run.dir=x", "trainer.max_epochs=1").returncode == 0
     assert len(list((tmp_path / "x").glob("events.out.tfevents.*"))) == 1
+
+
+@pytest.mark.parametrize("content", [b"x", b"[]", b"{}", b"\xff"])
+def test_folder_with_damaged_results_is_refused(tmp_path, content):
+    (tmp_path / "metrics.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"metrics\.json: is damaged; remove it"):
+        check_free(tmp_path, {})
+    (tmp_path / "metrics.json").unlink()
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/config.yaml").write_bytes(content + b": [")
+    with pytest.raises(Refusal, match="holds a run with another config"):
+        check_free(tmp_path, {})
 
 
 @pytest.mark.parametrize("words", [["hydra.run.dir=."], ["hydra.job.chdir=true", "hydra.run.dir=there"]])
@@ -77,7 +90,9 @@ def test_key_that_no_part_takes_is_refused(key):
 
 def test_key_of_hydra_that_it_reads_is_fine():
     words = ["+hydra.job.env_set.A=1", "+hydra.callbacks.own._target_=a.b", "+hydra.launcher.max_stack=2"]
-    check_added_keys([*words, "++hydra.verbose=true", "+hydra.sweeper.params.seed=1,2"], CONFIG, HYDRA)
+    check_added_keys(
+        [*words, "++hydra.verbose=true", "++hydra.job.name=a", "+hydra.sweeper.params.seed=1,2"], CONFIG, HYDRA
+    )
 
 
 @pytest.mark.parametrize("override", ["~ckpt", "~trainer", "~same_bits", "ckpt=null"])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +27,27 @@ from seedbed.sweeps.summary import finish
 log = logging.getLogger("seedbed")
 
 
+def _strictly(check: Callable[..., None]) -> Callable[..., None]:
+    """End the command with an unexpected error of a check: Hydra would only warn, and train unchecked."""
+
+    @wraps(check)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            check(*args, **kwargs)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)
+
+    return call
+
+
 class Preflight(Callback):
     """Refuses a command with a bad value before anything is written; writes a sweep's summary at its end.
 
     It changes no config. Hydra 1.4 turns an exception of a callback into a warning, but lets a SystemExit through.
     """
 
+    @_strictly
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         job = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         try:
@@ -48,6 +66,8 @@ class Preflight(Callback):
             if not is_new:
                 check_free(folder, raw)
             check_writable(folder)
+        except ConfigError as error:
+            raise Refusal(f"hydra.run.dir={folder}: {error}") from None
         except OSError as error:
             raise Refusal(f"hydra.run.dir={folder}: cannot be written: {error.strerror}") from error
 
@@ -56,6 +76,7 @@ class Preflight(Callback):
             for line in left_out([config.hydra.runtime.choices], config.hydra.runtime.config_sources):
                 log.info(line)
 
+    @_strictly
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         target = config.hydra.launcher.get("_target_")
         if target != LAUNCHERS["basic"]["_target_"]:

@@ -57,9 +57,10 @@ def _is_hydras(path: Sequence[str], hydra: Mapping[str, Any]) -> bool:
     for name in path:
         if not isinstance(schema, DictConfig) or OmegaConf.get_type(schema) in (None, dict):
             return True
-        if name not in schema:
+        if name not in [*schema]:
             return False
-        schema = schema._get_node(name)
+        is_value = OmegaConf.is_missing(schema, name) or OmegaConf.is_interpolation(schema, name)
+        schema = None if is_value else schema[name]
     return True
 
 
