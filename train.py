@@ -6,6 +6,14 @@ python train.py -m optim.lr=0.01,0.1,1 'seed=range(0,5)'
 tensorboard --logdir outputs
 """
 
+import os
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # during the slow imports a signal ends the process at once; `command` then handles it
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(128 + number))
+
 import logging
 import sys
 from pathlib import Path
@@ -18,7 +26,6 @@ from seedbed.errors import ConfigError, Refusal, unwritten
 from seedbed.own_code import full_traceback, own_error, shown
 from seedbed.startup.command import command
 from seedbed.startup.driven import is_debugged
-from seedbed.startup.quick_exit import quick_exit
 from seedbed.task import train, without_room
 
 log = logging.getLogger("seedbed")
@@ -48,4 +55,3 @@ def main(cfg: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     main()
-    quick_exit()

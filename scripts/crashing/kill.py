@@ -21,7 +21,7 @@ KINDS = {
     "single": [*STEPS, "trainer.max_epochs=12"],
     "stack": [*JOBS, "hydra/launcher=fused", "optim.lr=0.001,-1,0.01", "trainer.max_epochs=10"],
     "processes": [*JOBS, "hydra/launcher=processes", "hydra.launcher.n_jobs=2", "trainer.max_epochs=8"],
-    "ddp": [*STEPS, "trainer.devices=2", "trainer.max_epochs=4", "model.dropout=0"],
+    "ddp": [*STEPS, "trainer.devices=2", "trainer.max_epochs=4"],
 }
 
 

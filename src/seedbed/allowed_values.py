@@ -283,7 +283,18 @@ WITHOUT = {
 
 # keys that every run has; those with a `_target_` and `ckpt` are groups of keys
 PARTS = ("data", "model", "loss", "optim", "module", "trainer")
-NEEDED = ("seed", "ckpt_path", "ckpt", "same_bits", "optimized_metric", *PARTS)
+NEEDED = (
+    "seed",
+    "ckpt_path",
+    "ckpt",
+    "same_bits",
+    "optimized_metric",
+    "resume",
+    "extend",
+    "on_error",
+    "retries",
+    *PARTS,
+)
 
 
 def check_complete(config: Mapping[str, Any]) -> None:
@@ -325,7 +336,7 @@ def check_metric(config: Mapping[str, Any]) -> None:
     metric = config["optimized_metric"]
     for part, targets in WITHOUT.items():
         node = config.get(part) or {}
-        target = node.get("source", node).get("_target_", "")
+        target = (node.get("source") or node).get("_target_", "")
         for beginning, missing in targets.items():
             if target.startswith(beginning) and any(name in metric for name in missing.split()):
                 name = target.rpartition(".")[2]

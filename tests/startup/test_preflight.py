@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from seedbed.errors import ConfigError
+from seedbed.errors import ConfigError, Refusal
 from seedbed.startup.cluster_variables import VARIABLES
+from seedbed.startup.occupied import check_free
 from seedbed.startup.unknown_keys import check_added_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,18 @@ def test_folder_that_holds_a_run_is_refused_and_stays_as_it_is(tmp_path):
     assert len(list((tmp_path / "x").glob("events.out.tfevents.*"))) == 1
 
 
+@pytest.mark.parametrize("content", [b"x", b"[]", b"{}", b"\xff"])
+def test_folder_with_damaged_results_is_refused(tmp_path, content):
+    (tmp_path / "metrics.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"metrics\.json: is damaged; remove it"):
+        check_free(tmp_path, {})
+    (tmp_path / "metrics.json").unlink()
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra/config.yaml").write_bytes(content + b": [")
+    with pytest.raises(Refusal, match="holds a run with another config"):
+        check_free(tmp_path, {})
+
+
 @pytest.mark.parametrize("words", [["hydra.run.dir=."], ["hydra.job.chdir=true", "hydra.run.dir=there"]])
 def test_run_is_complete_wherever_its_folder_is(tmp_path, words):
     done = train(tmp_path, *words, "trainer.max_epochs=1")
@@ -56,6 +69,7 @@ def test_one_device_is_rank_0_whatever_a_cluster_says(tmp_path):
     assert list((tmp_path / "x").glob("events.out.tfevents.*")) and (tmp_path / "x/checkpoints/last.ckpt").exists()
 
 
+HYDRA = {"runtime": {"choices": {"hydra/launcher": "fused", "hydra/sweeper": "basic"}}, "run": {"dir": "a_${u}"}}
 CONFIG = {"optim": {"lr": 0.1}, "model": {"hidden": [30], "dropout": "${w}"}, "seed": 0}
 
 
@@ -64,19 +78,39 @@ CONFIG = {"optim": {"lr": 0.1}, "model": {"hidden": [30], "dropout": "${w}"}, "s
 )
 def test_key_that_nothing_reads_is_refused_with_the_one_that_was_meant(override, meant):
     with pytest.raises(ConfigError) as error:
-        check_added_keys([override], {**CONFIG, override.strip("+").partition("=")[0]: 1})
+        check_added_keys([override], {**CONFIG, override.strip("+").partition("=")[0]: 1}, HYDRA)
     assert str(error.value).endswith(f"did you mean {meant}?" if meant else "the key x")
+
+
+@pytest.mark.parametrize("key", ["ckpt.every", "hydra.x", "hydra.run.x", "hydra.job.config.x", "hydra.launcher.n_jobs"])
+def test_key_that_no_part_takes_is_refused(key):
+    with pytest.raises(ConfigError, match=f"nothing reads the key {key}"):
+        check_added_keys([f"+{key}=1"], CONFIG, HYDRA)
+
+
+def test_key_of_hydra_that_it_reads_is_fine():
+    words = ["+hydra.job.env_set.A=1", "+hydra.callbacks.own._target_=a.b", "+hydra.launcher.max_stack=2"]
+    check_added_keys(
+        [*words, "++hydra.verbose=true", "++hydra.job.name=a", "+hydra.sweeper.params.seed=1,2"], CONFIG, HYDRA
+    )
+
+
+@pytest.mark.parametrize("override", ["~ckpt", "~trainer", "~same_bits", "ckpt=null"])
+def test_what_every_run_has_cannot_be_removed(sweep, override, capsys):
+    folder = sweep("basic", "seed=0,1", override, code=2)
+    assert capsys.readouterr().err.startswith(f"{override}: ") and not any(folder.iterdir())
 
 
 def test_key_in_a_part_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match=r"^\+extra\.deep\.lr=1: nothing reads the key extra"):
-        check_added_keys(["+extra.deep.lr=1"], {**CONFIG, "extra": {"deep": {"lr": 1}}})
-    check_added_keys(["+extra.deep.lr=1", "seed=${extra.deep.lr}"], {**CONFIG, "extra": {"deep": {"lr": 1}}})
-    check_added_keys(["+callbacks.own._target_=a.b", "+logger.own._target_=a.b"], {**CONFIG, "callbacks": {}})
+        check_added_keys(["+extra.deep.lr=1"], {**CONFIG, "extra": {"deep": {"lr": 1}}}, HYDRA)
+    check_added_keys(["+extra.deep.lr=1", "seed=${extra.deep.lr}"], {**CONFIG, "extra": {"deep": {"lr": 1}}}, HYDRA)
+    check_added_keys(["+callbacks.own._target_=a.b", "+logger.own._target_=a.b"], {**CONFIG, "callbacks": {}}, HYDRA)
 
 
 def test_key_that_an_interpolation_reads_is_fine():
-    check_added_keys(["+w=0.5", "+model.own=1", "+v=3", "seed=${v}"], {**CONFIG, "w": 0.5, "v": 3})
+    words = ["+w=0.5", "+model.own=1", "+v=3", "seed=${v}", "+u=1"]
+    check_added_keys(words, {**CONFIG, "w": 0.5, "v": 3, "u": 1}, HYDRA)
 
 
 def test_jobs_that_would_share_a_folder_are_refused(sweep, capsys):

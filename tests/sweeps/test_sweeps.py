@@ -302,8 +302,27 @@ def test_earlier_versions_sweep_over_data_without_classes_goes_on(sweep):
     assert (folder / jobs[1]["folder"] / "metrics.json").exists()
 
 
-def test_runs_without_a_manifest_are_left_alone(tmp_path):
-    (tmp_path / "0").mkdir()
-    (tmp_path / "0/metrics.json").write_text("{}")
+DAMAGES = {
+    "0/metrics.json": ("x", "0/metrics.json: is damaged", 2),
+    "1/metrics.json": ("{}", "1/metrics.json: is damaged", 2),
+    "manifest.jsonl": ('{"command": []}\n{"jo": 1}\n', "manifest.jsonl: is damaged: a line is no job", 2),
+    "columns.json": ("[", "", 0),  # no more than the order of TensorBoard's columns
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_file_of_a_sweep_is_named_in_one_line(sweep, capsys, name):
+    words = ["model=linear", "seed=0,1", "trainer.max_epochs=0"]
+    folder = sweep("basic", *words)
+    content, said, code = DAMAGES[name]
+    (folder / name).write_text(content)
+    sweep("basic", *words, folder=folder, code=code)
+    assert said in capsys.readouterr().err and (code == 0 or (folder / name).read_text() == content)
+
+
+@pytest.mark.parametrize("folder", ["0", "."])
+def test_runs_without_a_manifest_are_left_alone(tmp_path, folder):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "metrics.json").write_text("{}")
     with pytest.raises(Refused, match=r"holds runs and no manifest\.jsonl"):
         Manifest(tmp_path).begin([])

@@ -125,16 +125,19 @@ def test_every_sample_is_seen_once_an_epoch_and_steps_equal_those_of_one_process
     assert state["global_step"] == 9
 
 
-def test_resumed_run_of_two_processes_equals_the_uninterrupted_one(run, spies, tmp_path):
-    words = ["model=linear", *TWO, "optim=adam", "schedule=one_cycle", "data.batch_size=500", "trainer.max_epochs=2"]
+def test_resumed_run_of_two_processes_equals_the_uninterrupted_one(run, spies, pictures, tmp_path):
+    # rank 1 has no sample of an epoch's last batch, and takes part with two blank ones: dropout draws more there
+    words = [*pictures, "model.dropout=0.3", *TWO, "optim=adam", "schedule=one_cycle", "data.batch_size=4"]
+    words.append("trainer.max_epochs=7")
     whole, expected = run("whole", *words)
     with pytest.raises(RuntimeError, match=r"^rank \d: InterruptedError$"):
         run("half", *words, "+callbacks.stop._target_=spies.Stop")
     last = tmp_path / "half/checkpoints/last.ckpt"
-    assert torch.load(last, weights_only=True)["global_step"] == 17  # of 13 an epoch
+    state = torch.load(last, weights_only=True)
+    assert state["global_step"] == 17 and not torch.equal(*state["rng"])  # of 3 an epoch
     resumed, found = run("resumed", *words, f"ckpt_path={last}")
     assert all(torch.equal(found["state_dict"][name], value) for name, value in expected["state_dict"].items())
-    assert {**resumed, "fit_seconds": 0} == {**whole, "fit_seconds": 0} and found["global_step"] == 26
+    assert {**resumed, "fit_seconds": 0} == {**whole, "fit_seconds": 0} and found["global_step"] == 21
 
 
 def test_loss_that_diverges_stops_both(run):

@@ -54,6 +54,30 @@ def test_run_stops_with_a_checkpoint_and_goes_on_to_the_same_weights(tmp_path, n
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 
 
+@pytest.mark.parametrize("number", [slow(signal.SIGTERM), signal.SIGINT])
+def test_signal_at_any_moment_ends_with_its_code_and_one_line(tmp_path, number):
+    began = time.monotonic()
+    assert start(tmp_path, "model=linear").wait(300) == 0
+    seconds = time.monotonic() - began
+    for part in range(8):
+        run = start(tmp_path, "model=linear")
+        # until Python has begun to execute train.py, a signal is handled by Python itself
+        while not handles(signal.SIGTERM, run.pid):
+            assert run.poll() is None
+        time.sleep(part / 7 * seconds)
+        run.send_signal(number)
+        _, said = run.communicate(timeout=60)
+        # 0: it was at its end
+        assert run.returncode in ((128 + number, 0) if part > 5 else (128 + number,)), (part, said)
+        assert said.count("\n") <= 1 and "Traceback" not in said, (part, said)
+
+
+def handles(number: int, pid: int) -> bool:
+    """Return whether a process has a handler of its own for a signal."""
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
+
+
 @pytest.mark.parametrize("launcher", [slow("basic"), "fused", slow("processes")])
 def test_sweep_stops_and_goes_on_to_the_same_summary(tmp_path, launcher):
     words = ["-m", f"hydra/launcher={launcher}", "seed=0,1", "ckpt.every_n_steps=200"]

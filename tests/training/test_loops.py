@@ -97,6 +97,15 @@ def test_last_step_of_an_epoch_has_as_many_batches_as_are_left(fit, stack):
     assert_same_bits(stack(*words, half).final, stack(*words, whole).final)
 
 
+@pytest.mark.parametrize("loop", ["plain", "fast"])
+def test_accumulation_that_a_callback_sets_is_that_of_the_trainer(fit, loop):
+    words = ["trainer.max_epochs=2", "schedule=linear", f"trainer.loop={loop}"]
+    node = "{_target_: lightning.pytorch.callbacks.GradientAccumulationScheduler, scheduling: {0: 3}}"
+    a, b = fit(*words, ACCUMULATE), fit(*words, f"+callbacks.own={node}")
+    assert_same_bits(state(a.module), state(b.module))
+    assert a.metrics["lr"] == b.metrics["lr"] and a.module.total_steps == b.module.total_steps == 34
+
+
 @pytest.mark.parametrize("loops", [("plain", "fast"), ("fast", "plain")], ids=" → ".join)
 @pytest.mark.parametrize("step", [6, 11], ids=lambda step: f"after {step} of 22 steps")
 def test_run_goes_on_under_the_other_loop(fit, tmp_path, loops, step):

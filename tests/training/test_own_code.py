@@ -60,6 +60,11 @@ class WithoutArguments(nn.Module):
         super().__init__()
 
 
+class WithoutRate(torch.optim.Optimizer):
+    def __init__(self, params, lr, weight_decay):
+        super().__init__(params, {})
+
+
 def nothing(*args, **options):
     return None
 
@@ -176,8 +181,10 @@ CONTRACTS = {
     "data.source._target_=usersown.nothing": "data.source is f(…) → seedbed.data.splits.Splits; this one gives",
     "schedule._target_=usersown.nothing": "schedule: a schedule is f(…) → seedbed.schedules.Schedule; this one gives",
     "optim._target_=usersown.nothing": "optim: an optimiser is f(params, lr, …) → torch.optim.Optimizer; this one",
+    "optim._target_=usersown.WithoutRate": "optim: WithoutRate has no lr, which every optimiser must have",
     "+callbacks.own._target_=usersown.nothing": "callbacks: a callback is a lightning.pytorch.Callback; this one",
     "+logger.own._target_=usersown.nothing": "logger: a logger is a lightning.pytorch.loggers.Logger; this one gives",
+    "+logger.own=1": "logger: a logger is a lightning.pytorch.loggers.Logger; this one gives",
 }
 
 

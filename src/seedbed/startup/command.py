@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -22,6 +21,8 @@ from hydra.core.global_hydra import GlobalHydra
 from seedbed.errors import Interrupted, Refusal, unwritten
 from seedbed.own_code import full_traceback
 from seedbed.startup.driven import is_debugged
+from seedbed.startup.quick_exit import quick_exit
+from seedbed.startup.signals import code_of_signal, raise_once
 from seedbed.startup.words import check_words
 from seedbed.sweeps.choices import register_choices
 from seedbed.sweeps.hydra_versions import VERSION_BASE
@@ -45,17 +46,23 @@ def command(config_path: str, config_name: str) -> Callable[[Callable[[Any], Any
             threading.excepthook = _thread_failed
             if is_debugged():
                 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets an error through
-            signal.signal(signal.SIGTERM, _terminate)
+            else:
+                raise_once()
             try:
                 check_words(sys.argv[1:], conf)
                 main()
-            except (Refusal, Interrupted) as end:
-                if full_traceback():
-                    traceback.print_exception(end)
-                print(end, file=sys.stderr)
-                sys.exit(end.code)
+                code = 0
             except KeyboardInterrupt:
-                sys.exit(128 + signal.SIGINT)
+                code = 128 + signal.SIGINT
+            except SystemExit as end:
+                if not isinstance(end.code, int):
+                    raise
+                code = end.code
+                if isinstance(end, Refusal | Interrupted):
+                    if full_traceback():
+                        traceback.print_exception(end)
+                    print(end, file=sys.stderr)
+            quick_exit(code_of_signal() or code)
 
         return run
 
@@ -74,11 +81,6 @@ def _thread_failed(args: threading.ExceptHookArgs) -> None:
     """Stay silent about a full disk: TensorBoard's thread hands the error to the run, which reports it."""
     if full_traceback() or not unwritten(args.exc_value):
         threading.__excepthook__(args)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """End by an exception, so that workers are told and folders are released. Training has a handler of its own."""
-    raise Interrupted(number, "stopped by SIGTERM")
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def check_writable(folder: Path) -> None:
 def _config_of(folder: Path) -> dict[str, Any] | None:
     try:
         return yaml.safe_load((folder / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, yaml.YAMLError):
         return None
 
 

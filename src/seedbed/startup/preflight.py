@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +27,27 @@ from seedbed.tables import show
 log = logging.getLogger("seedbed")
 
 
+def _strictly(check: Callable[..., None]) -> Callable[..., None]:
+    """End the command with an unexpected error of a check: Hydra would only warn, and train unchecked."""
+
+    @wraps(check)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            check(*args, **kwargs)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)
+
+    return call
+
+
 class Preflight(Callback):
     """Refuses a command with a bad value before anything is written; writes a sweep's summary at its end.
 
     It changes no config. Hydra 1.4 turns an exception of a callback into a warning, but lets a SystemExit through.
     """
 
+    @_strictly
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         job = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         try:
@@ -49,9 +67,12 @@ class Preflight(Callback):
             if not is_new:
                 check_free(folder, raw)
             check_writable(folder)
+        except ConfigError as error:
+            raise Refusal(f"hydra.run.dir={folder}: {error}") from None
         except OSError as error:
             raise Refusal(f"hydra.run.dir={folder}: cannot be written: {error.strerror}") from error
 
+    @_strictly
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         if _is_study(config):
             return
@@ -97,9 +118,11 @@ def _is_study(config: DictConfig) -> bool:
 
 
 def _check_overrides(config: DictConfig, job: DictConfig) -> None:
-    """Raise ConfigError for a key that nothing reads, and for sweeps over presets that are sweeps themselves."""
-    overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    check_added_keys(overrides, OmegaConf.to_container(job, resolve=False))
+    """Raise ConfigError for a key that nothing reads or that is missing, and for a sweep over presets that sweep."""
+    words = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+    overrides = [*words["task"], *words["hydra"]]
+    if any(override.startswith("+") for override in overrides):
+        check_added_keys(overrides, *(OmegaConf.to_container(node, resolve=False) for node in (job, config.hydra)))
     for override in overrides:
         key, _, value = override.partition("=")
         for preset in value.split(",") if key == "experiment" and "," in value else ():

@@ -10,25 +10,31 @@ from typing import NoReturn
 
 from seedbed.startup import PLAIN
 from seedbed.startup.driven import is_driven
+from seedbed.startup.signals import end_at_once
 
 
-def quick_exit() -> None:
-    """End the process with status 0.
+def quick_exit(code: int = 0) -> None:
+    """End the process with this exit code.
 
-    With SEEDBED_PLAIN=1, or if another program runs the script and may go on after it, return and let Python end it.
+    With SEEDBED_PLAIN=1, or if another program runs the script and may go on after it, let Python end it; with code 0,
+    return for that.
     """
     if not PLAIN and not is_driven():
-        exit_without_destruction()
+        exit_without_destruction(code)
+    if code:
+        sys.exit(code)
 
 
-def exit_without_destruction() -> NoReturn:
-    """Join the threads, call the exit functions and flush the output as Python does, then end with status 0.
+def exit_without_destruction(code: int = 0) -> NoReturn:
+    """Join the threads, call the exit functions and flush the output as Python does, then end with this exit code.
 
     No object is destroyed. A gloo thread that frees a tensor while the interpreter shuts down aborts the process
     (pytorch issue 190489); here it cannot.
     """
+    end_at_once()  # what is done stays done
+    sys.stdout.flush()
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)

@@ -52,8 +52,8 @@ def write_columns(sweep: Path, found: Mapping[str, str]) -> None:
 
 
 def read_columns(sweep: Path) -> dict[str, str]:
-    """Return the columns of a sweep; empty for a run alone."""
+    """Return the columns of a sweep; empty for a run alone, and where the file is damaged."""
     try:
         return json.loads((sweep / NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}

@@ -66,6 +66,8 @@ class SweepLauncher:
         try:
             self.manifest = Manifest(self.folder)
             self._check_bits(config.get("same_bits"))
+            for line in self.manifest.jobs.values():
+                finished(self.folder / line["folder"])  # raises ConfigError for a damaged file
             self.manifest.begin(command(config), self.extend)
         except (Refused, ConfigError) as refused:
             raise Refusal(str(refused)) from None

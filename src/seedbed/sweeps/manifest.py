@@ -39,13 +39,23 @@ class Manifest:
         self.jobs: dict[int, dict[str, Any]] = {}
         content = self.path.read_bytes() if self.path.exists() else b""
         self._size = content.rfind(b"\n") + 1  # a line without an end was being written when the process was killed
-        for line in map(json.loads, content[: self._size].splitlines()):
+        for line in map(self._read, content[: self._size].splitlines()):
             if "command" in line:
                 self.extended = self.command is not None
                 self.made_with = line.get("made_with") if self.command is None else self.made_with
                 self.command, self.version = line["command"], check_format(line, str(self.path), "version")
             else:
                 self.jobs[line["job"]] = line if self.version == FORMAT else _of_today(line)
+
+    def _read(self, line: bytes) -> dict[str, Any]:
+        try:
+            content = json.loads(line)
+            if "command" in content or {"job", "folder", "overrides", "config"} <= content.keys():
+                return content
+        except (ValueError, TypeError, AttributeError):
+            pass
+        shown = line[:60].decode(errors="replace")
+        raise Refused(f"{self.path}: is damaged: a line is no job: {shown}…; repair it, or begin a new sweep")
 
     @property
     def is_new(self) -> bool:
@@ -58,7 +68,7 @@ class Manifest:
         extend: the command may differ from that of the manifest; its new jobs are added.
         Raises Refused, or ConfigError that names the process that runs it.
         """
-        if self.command is None and any(self.path.parent.glob("*/metrics.json")):
+        if self.command is None and any(any(self.path.parent.glob(f"{at}metrics.json")) for at in ("", "*/")):
             raise Refused(f"{self.path.parent} holds runs and no {MANIFEST}: choose another hydra.sweep.dir")
         if self.command not in (None, list(command)) and not extend:
             lines = _differing(self.command, list(command))

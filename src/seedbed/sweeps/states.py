@@ -17,14 +17,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from seedbed.errors import ConfigError
+
 
 def read_metrics(folder: str | Path) -> dict[str, Any] | None:
-    """Return the content of metrics.json, or None without one."""
+    """Return the content of metrics.json, or None without one. Raises ConfigError if it is damaged."""
+    path = f"{folder}/metrics.json"
     try:
-        with open(f"{folder}/metrics.json", "rb") as file:
-            return json.loads(file.read())
+        with open(path, "rb") as file:
+            metrics = json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError:
+        metrics = None
+    if not isinstance(metrics, dict) or "status" not in metrics:
+        raise ConfigError(f"{path}: is damaged; remove it to have the run start again or go on from its checkpoint")
+    return metrics
 
 
 def state(folder: str | Path) -> str:

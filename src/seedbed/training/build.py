@@ -176,7 +176,9 @@ def build_loggers(config: Config, folder: Path) -> list[Logger]:
     nodes = [unnamed.pop(name) for name, node in config["logger"].items() if isinstance(node, Mapping)]
     with mistakes_of_the_user("logger"):
         makers = [instantiate(node, _convert_="all", _partial_=True) for node in [*nodes, unnamed] if node]
-        return [check_is("logger", maker(**_save_dir(maker, folder))) for maker in makers]
+        # a node without a _target_ makes no logger
+        loggers = (maker(**_save_dir(maker, folder)) if callable(maker) else maker for maker in makers)
+        return [check_is("logger", logger) for logger in loggers]
 
 
 def _save_dir(maker: functools.partial, folder: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from seedbed.formats import FORMAT, check_format
 from seedbed.machine import here, not_promised
 from seedbed.metrics import LR, TRAIN_LOSS, validation_merit
 from seedbed.training.event_files import cut
-from seedbed.training.interruption import end_long_validation, was_interrupted
+from seedbed.training.interruption import end_long_validation, in_any_process, was_interrupted
 
 log = logging.getLogger("seedbed")
 # the last.ckpt before a run diverged
@@ -101,9 +101,10 @@ class Checkpoints(Checkpoint):
     def on_fit_start(self, trainer, module) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         best = self.folder / "best.ckpt"
-        if trainer.ckpt_path and not best.exists():
+        if trainer.ckpt_path and trainer.is_global_zero and not best.exists():
             earlier = Path(trainer.ckpt_path).with_name("best.ckpt")
-            shutil.copyfile(earlier if earlier.exists() else trainer.ckpt_path, best)
+            with replacing(best) as temporary:
+                shutil.copyfile(earlier if earlier.exists() else trainer.ckpt_path, temporary)
 
     def on_train_batch_end(self, trainer, module, *batch) -> None:
         # not after an epoch's last batch: from there Lightning would resume without that epoch's validation
@@ -148,7 +149,7 @@ class Checkpoints(Checkpoint):
         # a run without a step left keeps the checkpoint that it resumed from
         if not self._has_written and Path(trainer.ckpt_path or "").parent != self.folder:
             # without training the initial state is the best, too
-            if not (self.folder / "best.ckpt").exists():
+            if not trainer.ckpt_path:
                 self.best = deepcopy(dump(trainer))
             self._write(trainer)
         self._write_best(trainer)
@@ -158,14 +159,14 @@ class Checkpoints(Checkpoint):
         # weights that are nan have an accuracy too, which does not count
         if score is not None and score > self.best_score and self._is_good(trainer.lightning_module):
             self.best_score, self.best_epoch = float(score), trainer.current_epoch
-            if trainer.is_global_zero:
-                self.best = deepcopy(dump(trainer))
+            self.best = deepcopy(dump(trainer))
 
     def _write_if_due(self, trainer) -> None:
         module = trainer.lightning_module
         due = time.monotonic() - self._written > self.every or module.steps >= self._due_at
+        # each process has a clock of its own, and all of them dump together
         # a run notices up to nine steps later that it has diverged
-        if due and self._is_good(module):
+        if in_any_process(trainer, due) and self._is_good(module):
             self._write(trainer)
 
     def _is_good(self, module) -> bool:
@@ -175,20 +176,23 @@ class Checkpoints(Checkpoint):
         )
 
     def _write(self, trainer) -> None:
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            # events up to here must be on disk: a run that resumes from this checkpoint does not log them again
-            module = trainer.lightning_module
-            module.log_points(ended=_is_over(trainer) or module.steps == module.total_steps)
-            for logger in trainer.loggers:
-                _flush(logger)
-            self._write_best(trainer)
-            last = self.folder / "last.ckpt"
-            if module.diverged is True and last.exists() and not _diverged(last):
-                os.replace(last, self.folder / LAST_GOOD)
-            # written after best.ckpt, because it contains the best score
-            save(_without_empty_epoch(dump(trainer)), last)
+        module = trainer.lightning_module
+        if not trainer.fast_dev_run:
+            if trainer.is_global_zero:
+                # events up to here must be on disk: a run that resumes from this checkpoint does not log them again
+                module.log_points(ended=_is_over(trainer) or module.steps == module.total_steps)
+                for logger in trainer.loggers:
+                    _flush(logger)
+            checkpoint = _without_empty_epoch(dump(trainer))
+            if trainer.is_global_zero:
+                self._write_best(trainer)
+                last = self.folder / "last.ckpt"
+                if module.diverged is True and last.exists() and not _diverged(last):
+                    os.replace(last, self.folder / LAST_GOOD)
+                # written after best.ckpt, because it contains the best score
+                save(checkpoint, last)
         self._written, self._has_written = time.monotonic(), True
-        self._due_at = self.next_step(trainer.lightning_module.steps)
+        self._due_at = self.next_step(module.steps)
 
     def next_step(self, step: int) -> float:
         """Return the next step after `step` at which a checkpoint is due."""
@@ -196,7 +200,7 @@ class Checkpoints(Checkpoint):
         return every if every == math.inf else (step // every + 1) * every
 
     def _write_best(self, trainer) -> None:
-        if self.best is not None and not trainer.fast_dev_run:
+        if self.best is not None and trainer.is_global_zero and not trainer.fast_dev_run:
             save(self.best, self.folder / "best.ckpt")
         self.best = None
 
@@ -257,7 +261,7 @@ def _without_empty_epoch(checkpoint: dict) -> dict:
 
 
 def dump(trainer) -> dict:
-    """Return the checkpoint that `trainer.save_checkpoint` would write."""
+    """Return the checkpoint that `trainer.save_checkpoint` would write; to be called in all processes of a run."""
     return trainer._checkpoint_connector.dump_checkpoint()
 
 

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from seedbed.config_values import typed
 from seedbed.errors import Interrupted
@@ -79,7 +80,7 @@ class StopOnSignal(pl.Callback):
     def _cuts(self, trainer: pl.Trainer, module: pl.LightningModule) -> bool:
         """Stop the training if a signal came to any process, unless it stops here anyway; return whether it did."""
         # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
-        if not trainer.strategy.reduce_boolean_decision(self.number is not None, all=False):
+        if not in_any_process(trainer, self.number is not None):
             return False
         self.number = self.number or signal.SIGTERM
         self.has_cut = not trainer.should_stop and module.steps < module.total_steps
@@ -106,6 +107,18 @@ class StopOnSignal(pl.Callback):
         except Interrupted as end:
             self.number = end.number
         self.check()
+
+
+def in_any_process(trainer: pl.Trainer, decision: bool) -> bool:
+    """Return whether one of the run's processes decides so; to be called in all of them.
+
+    Lightning's `reduce_boolean_decision` would also wait at a barrier, in every step.
+    """
+    if trainer.world_size == 1:
+        return decision
+    decided = torch.tensor(int(decision), device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(decided, torch.distributed.ReduceOp.MAX)
+    return bool(decided)
 
 
 def was_interrupted(trainer: pl.Trainer) -> bool:

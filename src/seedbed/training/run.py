@@ -65,10 +65,10 @@ def train_parts(
         check_run(config, chosen, module, data, trainer.world_size)
         with stop.telling_how_to_go_on():
             metrics = fit(trainer, module, data, hparams, config["ckpt_path"])
-        if trainer.is_global_zero:
-            write_history(folder, module.history)
-        if module.diverged:
-            metrics |= _divergence(config, folder, trainer, module)
+            if trainer.is_global_zero:
+                write_history(folder, module.history)
+            if module.diverged:
+                metrics |= _divergence(config, folder, trainer, module)
         return metrics
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.data.rows import Rows
+from seedbed.errors import ConfigError
 from seedbed.losses import Loss
 from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.optim.driven import drive, drive_dropout, restore
@@ -115,7 +116,10 @@ class Supervised(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         params = list(self.net.parameters())
-        return self.optim(params) if params else None
+        optimizer = self.optim(params) if params else None
+        if optimizer and not all("lr" in group for group in optimizer.param_groups):
+            raise ConfigError(f"optim: {type(optimizer).__name__} has no lr, which every optimiser must have")
+        return optimizer
 
     def forward(self, x: Tensor | Rows) -> Tensor:
         return self.reader(x) if isinstance(x, Rows) else self.net(x)
@@ -132,7 +136,7 @@ class Supervised(pl.LightningModule):
         self._began = time.perf_counter()
         for optimizer in trainer.optimizers:
             restore(optimizer)
-        self.total_steps = trainer.estimated_stepping_batches
+        self.total_steps = self._estimated_steps()
         # looked up here and not in every step
         self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
         self._several, self._optimizer = trainer.world_size > 1, trainer.optimizers[0]
@@ -146,6 +150,20 @@ class Supervised(pl.LightningModule):
     def on_fit_end(self) -> None:
         if self.reader:
             self.reader.lay_out_as_usual()
+
+    def on_train_epoch_start(self) -> None:
+        # a callback may change it
+        self._accumulate = self.trainer.accumulate_grad_batches
+
+    def _estimated_steps(self) -> int:
+        """Return the optimiser steps of the whole run; Lightning's estimate takes one accumulation for all epochs."""
+        trainer, epochs = self.trainer, self.trainer.max_epochs
+        for callback in trainer.callbacks:
+            if isinstance(callback, pl.callbacks.GradientAccumulationScheduler) and (epochs or 0) > 0:
+                batches, by_epoch = trainer.num_training_batches, callback.get_accumulate_grad_batches
+                steps = sum(math.ceil(batches / by_epoch(epoch)) for epoch in range(epochs))
+                return min(steps, trainer.max_steps) if trainer.max_steps >= 0 else steps
+        return trainer.estimated_stepping_batches
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
         self.set_rates(self._optimizer, self.steps / self.total_steps)
@@ -381,9 +399,9 @@ class Supervised(pl.LightningModule):
         if self.takes_rows:
             checkpoint["first_layer"] = SKIPS_ZEROS
         # dropout draws from it
-        checkpoint["rng"] = torch.get_rng_state()
+        checkpoint["rng"] = self._of_all_ranks(torch.get_rng_state())
         if self.device.type == "cuda":
-            checkpoint["rng_cuda"] = torch.cuda.get_rng_state(self.device)
+            checkpoint["rng_cuda"] = self._of_all_ranks(torch.cuda.get_rng_state(self.device))
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         upgrade(checkpoint)
@@ -400,9 +418,23 @@ class Supervised(pl.LightningModule):
         automatic = progress["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]
         for count in (automatic, progress["epoch_loop.manual_optimization.optim_step_progress"]):
             count["total"] |= {"ready": steps, "completed": steps}
-        torch.set_rng_state(checkpoint["rng"].cpu())
+        torch.set_rng_state(self._of_this_rank(checkpoint["rng"]))
         if "rng_cuda" in checkpoint and torch.cuda.is_available():
-            torch.cuda.set_rng_state(checkpoint["rng_cuda"].cpu())
+            torch.cuda.set_rng_state(self._of_this_rank(checkpoint["rng_cuda"]))
+
+    def _of_all_ranks(self, state: Tensor) -> Tensor:
+        """Return the random states of R processes [R, bytes]; of a single process [bytes]."""
+        if self.trainer.world_size == 1:
+            return state
+        states = state.new_zeros(self.trainer.world_size, len(state))
+        states[self.trainer.global_rank] = state
+        return self._summed(states)
+
+    def _of_this_rank(self, states: Tensor) -> Tensor:
+        """Return this process's random state; earlier versions kept [bytes], that of the first process."""
+        states = states.cpu().view(-1, states.shape[-1])
+        # torch crashes on a state that is a part of a larger tensor
+        return states[self.trainer.global_rank % len(states)].clone()
 
 
 def by_class(target: Tensor, right: Tensor, classes: int) -> Tensor:

@@ -1,0 +1,59 @@
+"""SIGTERM and Ctrl-C outside the training: at most one line and exit code 143 or 130, at any moment of a command.
+
+During the imports of train.py a signal ends the process. Then `raise_once` makes an exception of it, so that workers
+are told and folders are released; while a run trains, training/interruption.py handles it; at the exit `end_at_once`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from seedbed.errors import Interrupted
+
+# the first signal that `raise_once` has handled
+_came: list[int] = []
+
+
+def raise_once() -> None:
+    """Have the first signal raise Interrupted or KeyboardInterrupt, and a second one end the process."""
+    _came.clear()
+    _handle(_raise)
+
+
+def end_at_once() -> None:
+    """Have a signal end the process."""
+    _handle(_end)
+
+
+def _handle(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # a shell has commands in the background ignore Ctrl-C
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def code_of_signal() -> int | None:
+    """Return the exit code of the signal that came; None without one.
+
+    Somebody else's code may have lost the exception, or made another one of it.
+    """
+    return 128 + _came[0] if _came else None
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(128 + number)
+
+
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
+    _came.append(number)
+    end_at_once()
+    # torch, half imported, logs when the process exits; what fails because of the signal is no news
+    logging.disable()
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise Interrupted(number, "stopped by SIGTERM")
