@@ -111,7 +111,7 @@ def _add_gradient(columns: int) -> str:
     copy += f"""  %h.at = getelementptr float, ptr %shift, i64 %j
   %h = load float, ptr %h.at
   %h.minus = fneg float %h
-{_everywhere(width, "minus", "float", "%h.minus")}
+{_everywhere(width, "minus", "%h.minus")}
 """
     copy += _plus_times(width, "g", "t", "minus", "total.next") + _store(columns, "g", "weights", "%j.row")
     return f"""
@@ -188,16 +188,16 @@ def _entry(width: int, u: int) -> str:
   %scale{u}.at = getelementptr float, ptr %scale, i64 %column{u}
   %scale{u} = load float, ptr %scale{u}.at
   %seen{u} = fmul float %pixel{u}, %scale{u}
-{_everywhere(width, f"x{u}", "float", f"%seen{u}")}
+{_everywhere(width, f"x{u}", f"%seen{u}")}
   %float{u} = mul i64 %column{u}, {width}
   %w{u}.at = getelementptr float, ptr %table, i64 %float{u}
   %w{u} = load <{width} x float>, ptr %w{u}.at, align 4
 """
 
 
-def _everywhere(width: int, name: str, kind: str, value: str) -> str:
-    v = f"<{width} x {kind}>"
-    return f"""  %{name}.first = insertelement {v} poison, {kind} {value}, i32 0
+def _everywhere(width: int, name: str, value: str) -> str:
+    v = f"<{width} x float>"
+    return f"""  %{name}.first = insertelement {v} poison, float {value}, i32 0
   %{name} = shufflevector {v} %{name}.first, {v} poison, <{width} x i32> zeroinitializer"""
 
 
