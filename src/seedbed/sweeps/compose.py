@@ -2,12 +2,13 @@
 
 Hydra takes about 100 ms to compose a job, and the jobs of a sweep share nearly all of it. A job's overrides are plain
 values of existing keys (`optim.lr=0.1`) or structure: choices of groups, additions, deletions, hydra.…,
-interpolations. Hydra composes the first job of each structure; each further job is a plain copy of that config in which
-its values are set.
+interpolations. Hydra composes the first job of each structure, unless that is the structure of the sweep's own config;
+each further job is a plain copy of the first one's config in which its values are set.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -22,9 +23,10 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType, ValueType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
 
-from seedbed.sweeps.structure import ComposedJob, Override, Structure
+from seedbed.sweeps.structure import ComposedJob, Override, Structure, are_independent, dirname
 
 
 class BulkComposer:
@@ -51,7 +53,8 @@ class BulkComposer:
         signature = tuple((o.kind, o.key) if o.kind else o.line for o in read)
         structure = self._structures.get(signature)
         if structure is None:
-            structure = Structure(self.loader.load_sweep_config(master_config, list(overrides)), read)
+            cfg = self._with_values(read) or self.loader.load_sweep_config(master_config, list(overrides))
+            structure = Structure(cfg, read)
             if structure.is_shared:
                 self._structures[signature] = structure
         return structure.job(read, num, name or str(num))
@@ -62,6 +65,30 @@ class BulkComposer:
         self._overrides: dict[str, Override] = {}
         self._structures: dict[tuple, Structure] = {}
         self._master = master
+        self._words = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)
+
+    def _with_values(self, read: Sequence[Override]) -> DictConfig | None:
+        """Return the sweep's own config with a job's values set in it; None if the job differs in more than values."""
+        raw, structural = OmegaConf.to_container(self._master), [o.line for o in read if not o.kind]
+        # the sweep's config has the command's words, but for those with several values
+        keys = {word.partition("=")[0] for word in self._words}
+        has_words = keys <= {o.line.partition("=")[0] for o in read}
+        if not has_words or structural != [word for word in self._words if word in structural]:
+            return None
+        if "???" in raw["hydra"]["runtime"]["choices"].values() or not are_independent(raw, read):
+            return None
+        cfg = copy.deepcopy(self._master)
+        try:
+            with read_write(cfg), read_write(cfg.hydra):
+                for override in read:
+                    if override.kind:
+                        OmegaConf.update(cfg, override.key, override.value)
+                cfg.hydra.overrides.task = [override.line for override in read]
+                if "${" not in raw["hydra"]["job"]["override_dirname"]:
+                    cfg.hydra.job.override_dirname = dirname(raw["hydra"], read)
+        except OmegaConfBaseException:  # Hydra says it in its own words
+            return None
+        return cfg
 
     def _parse(self, line: str) -> Override:
         try:
