@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from seedbed.files import write_whole
+from seedbed.fused.member_events import MemberEvents
 from seedbed.fused.stack import Stack
 from seedbed.fused.templates import Template, marks
 from seedbed.optim.stacked import stacked_kind
@@ -22,13 +23,18 @@ from seedbed.training.loss_record import LossRecord
 class StackCheckpoints(Checkpoints):
     """Writes last.ckpt of the whole stack every few seconds, and keeps Lightning's progress at each epoch's end.
 
-    The stack itself keeps the members' best states.
+    The stack itself keeps the members' best states. events: the members' event files, which grow at the same place.
     """
 
-    def __init__(self, folder: str | Path, **options: Any):
+    def __init__(self, folder: str | Path, events: MemberEvents | None = None, **options: Any):
         super().__init__(folder, **options)
+        self.events = events
         # epoch → Lightning's checkpoint at its end, without tensors
         self.progress: dict[int, dict[str, Any]] = {}
+
+    def steps(self) -> list[int]:
+        """Return the run's steps at the end of each epoch."""
+        return [self.progress[epoch]["global_step"] for epoch in sorted(self.progress)]
 
     def state_dict(self) -> dict:
         return {"progress": self.progress}
@@ -48,6 +54,8 @@ class StackCheckpoints(Checkpoints):
         if self._stopped_inside:
             return
         self.progress[trainer.current_epoch] = _without_tensors(dump(trainer))
+        if self.events:
+            self.events.grow(self.steps())
         if was_interrupted(trainer):
             self._write(trainer)
         else:
