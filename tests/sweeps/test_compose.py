@@ -137,6 +137,22 @@ def test_job_is_hydras_beside_the_words_of_the_command(tmp_path, command, jobs):
         assert sweep.in_bulk(words.split(), num) == sweep.by_hydra(words.split(), num)
 
 
+TEXTS = "2 12345678901234567890 0.5 00 1_0 1. 1.5.2 007.5 ٣ null 0.1a 1,"
+
+
+def test_later_values_of_a_key_are_read_as_hydra_reads_them(ours):
+    bulk = BulkComposer(ours.real)
+    bulk.job(ours.master, ["seed=1"], 0)
+    for text in TEXTS.split():
+        try:
+            expected = ours.real.load_sweep_config(ours.master, [f"seed={text}"]).seed
+        except Exception as error:
+            with pytest.raises(type(error)):
+                bulk.job(ours.master, [f"seed={text}"], 0)
+        else:
+            assert repr(bulk.job(ours.master, [f"seed={text}"], 0).config["seed"]) == repr(expected)
+
+
 numbers = st.integers(-(10**20), 10**20) | st.floats()
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
