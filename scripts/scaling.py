@@ -30,7 +30,7 @@ def timed(owner: object, name: str, part: str) -> None:
 
 
 def watch() -> None:
-    from seedbed.fused import checkpoints, stack, sweep
+    from seedbed.fused import checkpoints, member_events, stack, sweep
     from seedbed.sweeps import batch, compose, manifest, summary
 
     timed(compose.BulkComposer, "job", "compose")
@@ -38,7 +38,9 @@ def watch() -> None:
     timed(batch, "write_hydra_folder", ".hydra/")
     timed(stack.Stack, "__init__", "stack of networks")
     timed(checkpoints.MemberCheckpoints, "write", "last.ckpt, best.ckpt")
-    timed(sweep, "write_events", "event file")
+    timed(member_events.MemberEvents, "append", "event file")
+    timed(member_events, "serialized", "event file")
+    timed(sweep, "hparams_records", "event file")
     timed(sweep, "write_metrics", "metrics.json")
     timed(summary, "read", "summary, read")
     timed(summary, "write", "summary, written")

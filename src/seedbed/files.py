@@ -15,8 +15,7 @@ def replacing(path: str | Path, fsync: bool = False) -> Iterator[Path]:
     Several processes may replace one file at once: the last to finish wins. fsync: the content is on the disk before
     the name is, so that it outlives a power failure, too.
     """
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
+    temporary = Path(f"{path}.{os.urandom(4).hex()}.tmp")
     try:
         yield temporary
         if fsync:
@@ -30,5 +29,5 @@ def replacing(path: str | Path, fsync: bool = False) -> Iterator[Path]:
 
 def write_whole(path: str | Path, content: str | bytes, fsync: bool = False) -> None:
     """Write text (UTF-8, its line ends kept) or bytes to `path`, whole or not at all."""
-    with replacing(path, fsync) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    with replacing(path, fsync) as temporary, open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)

@@ -20,9 +20,8 @@ COLUMNS = ("epoch", TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY, "lr", "seconds")
 def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write history.csv: one row an epoch, with the values of COLUMNS that it has."""
     file = io.StringIO()
-    table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    table = csv.writer(file, lineterminator="\n")
+    table.writerows([COLUMNS, *([row.get(column, "") for column in COLUMNS] for row in rows)])
     write_whole(folder / NAME, file.getvalue())
 
 

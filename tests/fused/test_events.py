@@ -14,7 +14,7 @@ VALUES = {"train/loss": np.linspace(-1, 1e30, 8, dtype=np.float32), "lr": np.flo
 
 def test_points_are_the_events_of_tensorboards_writer(tmp_path):
     times = 1.7e9 + np.arange(8) / 3
-    (tmp_path / "ours").write_bytes(serialized(Points(times, STEPS, VALUES)))
+    (tmp_path / "ours").write_bytes(serialized(Points(times, STEPS, VALUES)).tobytes())
     with open(tmp_path / "theirs", "wb") as file:
         writer = RecordWriter(file)
         for i, (time, step) in enumerate(zip(times, STEPS, strict=True)):
@@ -26,7 +26,7 @@ def test_points_are_the_events_of_tensorboards_writer(tmp_path):
         for name in ("ours", "theirs")
     )
     assert list(map(str, ours)) == list(map(str, theirs)) and len(ours) == 8
-    assert serialized(Points(times[:0], STEPS[:0], {"lr": times[:0]})) == b""
+    assert serialized(Points(times[:0], STEPS[:0], {"lr": times[:0]})).tobytes() == b""
 
 
 def test_checksums_are_tensorboards():

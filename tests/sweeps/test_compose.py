@@ -115,6 +115,44 @@ def test_job_is_hydras(ours, overrides):
     assert ours.in_bulk(words, 12) == ours.by_hydra(words, 12)
 
 
+@pytest.mark.parametrize(
+    ("command", "jobs"),
+    [
+        (
+            "model=linear optim.lr=1,2 seed=range(0,2)",
+            ["model=linear optim.lr=2 seed=1", "model=linear optim.lr=1 seed=0"],
+        ),
+        ("seed=1,2 +new=3 ~optim.weight_decay data.seed=7", ["seed=2 +new=3 ~optim.weight_decay data.seed=7"]),
+        ("experiment=lesson9 optim=adam seed=1,2", ["experiment=lesson9 optim=adam seed=1"]),
+        # in these the jobs differ from the command in more than values
+        ("model=linear seed=1 optim.lr=2,3", ["model=linear optim.lr=2", "model=mlp seed=1 optim.lr=2"]),
+        ("trainer={max_epochs:3} trainer.max_epochs=4,5", ["trainer={max_epochs:3} trainer.max_epochs=4"]),
+        ("model.hidden=[1],[2] optim=sgd", ["model.hidden=[2] optim=sgd model.hidden.0=5"]),
+        ("seed=1,2", ["seed=1 hydra.job.name=y"]),
+    ],
+)
+def test_job_is_hydras_beside_the_words_of_the_command(tmp_path, command, jobs):
+    sweep = Sweep(ROOT / "conf", f"hydra.sweep.dir='{tmp_path}'", *command.split())
+    for num, words in enumerate(jobs):
+        assert sweep.in_bulk(words.split(), num) == sweep.by_hydra(words.split(), num)
+
+
+TEXTS = "2 12345678901234567890 0.5 00 1_0 1. 1.5.2 007.5 ٣ null 0.1a 1,"
+
+
+def test_later_values_of_a_key_are_read_as_hydra_reads_them(ours):
+    bulk = BulkComposer(ours.real)
+    bulk.job(ours.master, ["seed=1"], 0)
+    for text in TEXTS.split():
+        try:
+            expected = ours.real.load_sweep_config(ours.master, [f"seed={text}"]).seed
+        except Exception as error:
+            with pytest.raises(type(error)):
+                bulk.job(ours.master, [f"seed={text}"], 0)
+        else:
+            assert repr(bulk.job(ours.master, [f"seed={text}"], 0).config["seed"]) == repr(expected)
+
+
 numbers = st.integers(-(10**20), 10**20) | st.floats()
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from seedbed.files import write_whole
+from seedbed.fused.member_events import MemberEvents
 from seedbed.fused.stack import Stack
+from seedbed.fused.templates import Template, marks
 from seedbed.optim.stacked import stacked_kind
-from seedbed.training.checkpoints import Checkpoints, dump, save
+from seedbed.training.checkpoints import Checkpoints, dump
 from seedbed.training.interruption import was_interrupted
 from seedbed.training.loss_record import LossRecord
 
@@ -18,13 +23,18 @@ from seedbed.training.loss_record import LossRecord
 class StackCheckpoints(Checkpoints):
     """Writes last.ckpt of the whole stack every few seconds, and keeps Lightning's progress at each epoch's end.
 
-    The stack itself keeps the members' best states.
+    The stack itself keeps the members' best states. events: the members' event files, which grow at the same place.
     """
 
-    def __init__(self, folder: str | Path, **options: Any):
+    def __init__(self, folder: str | Path, events: MemberEvents | None = None, **options: Any):
         super().__init__(folder, **options)
+        self.events = events
         # epoch → Lightning's checkpoint at its end, without tensors
         self.progress: dict[int, dict[str, Any]] = {}
+
+    def steps(self) -> list[int]:
+        """Return the run's steps at the end of each epoch."""
+        return [self.progress[epoch]["global_step"] for epoch in sorted(self.progress)]
 
     def state_dict(self) -> dict:
         return {"progress": self.progress}
@@ -44,6 +54,8 @@ class StackCheckpoints(Checkpoints):
         if self._stopped_inside:
             return
         self.progress[trainer.current_epoch] = _without_tensors(dump(trainer))
+        if self.events:
+            self.events.grow(self.steps())
         if was_interrupted(trainer):
             self._write(trainer)
         else:
@@ -64,16 +76,14 @@ class MemberCheckpoints:
 
     def __init__(self, stack: Stack, progress: dict[int, dict[str, Any]], rng: torch.Tensor):
         self.stack, self.progress, self.rng = stack, progress, rng
-        self.best = {name: value.cpu() for name, value in stack.best.items()}
-        self.final = {name: value.cpu() for name, value in stack.final.items()}
-
-    def _stopper(self, tensors: dict[str, torch.Tensor], i: int) -> dict[str, dict]:
-        """Return the state of member i's EarlyStopping, if it has one."""
-        if self.stack.stopper is None:
-            return {}
-        stopper = copy(self.stack.stopper)
-        stopper.wait_count, stopper.best_score = int(tensors["stop.wait"][i]), tensors["stop.score"][i].clone()
-        return {stopper.state_key: stopper.state_dict()}
+        self._tensors = {"best": stack.best, "last": stack.final}
+        # name of the file → tensor → the bytes of each member's, [M, bytes]
+        self._bytes = {
+            name: {key: _bytes(value) for key, value in tensors.items() if key != "stop.wait"}
+            for name, tensors in self._tensors.items()
+        }
+        self._groups: dict[torch.optim.Optimizer, list[dict[str, Any]]] = {}
+        self._templates: dict[str, Template] = {}
 
     def write(self, folder: Path, i: int, optimizer: torch.optim.Optimizer, history: list[dict]) -> None:
         """Write member i's two files. optimizer: its solo run's, over any parameters; history: its rows."""
@@ -81,44 +91,85 @@ class MemberCheckpoints:
         stopped = int(stack.ended_at[i]) >= 0
         last_epoch = int(stack.ended_at[i]) if stopped else len(stack.history) - 1
         # -1: none
-        best_epoch, score = int(stack.best_epoch[i]), float(stack.best_score[i])
-        checkpoints = {Checkpoints.__qualname__: {"best_score": score, "best_epoch": best_epoch}}
+        best_epoch = int(stack.best_epoch[i])
+        if optimizer not in self._groups:
+            self._groups[optimizer] = optimizer.state_dict()["param_groups"]
         folder.mkdir(parents=True, exist_ok=True)
-        for name, tensors, epoch in (("best", self.best, best_epoch), ("last", self.final, last_epoch)):
-            if name == "best" and best_epoch < 0:
+        for name, epoch in (("best", best_epoch), ("last", last_epoch)):
+            if epoch < 0:
                 continue
-            progress = self.progress[epoch]
-            metrics = {k: v[i].item() for k, v in stack.history[epoch].items()}
             rows = [row for row in history if row["epoch"] <= epoch + 1]
             # the best epoch may also be the last
             over = stopped and epoch == last_epoch
-            run = {"metrics": metrics, "diverged": over and bool(stack.diverged[i]), "over": over}
-            save(
-                {
-                    **progress,
-                    "run": run,
-                    "state_dict": {k: v[i].clone() for k, v in tensors.items() if k.startswith("net.")},
-                    "callbacks": checkpoints | self._stopper(tensors, i),
-                    "optimizer_states": [
-                        _optimizer_state(tensors, i, optimizer, metrics["lr"], progress["global_step"])
-                    ],
-                    "losses": LossRecord().state_dict(),
-                    "history": rows,
-                    "seconds": rows[-1]["seconds"],
-                    "rng": self.rng,
+            content = {
+                "run": {
+                    "metrics": {key: rows[-1][key] for key in stack.history[epoch]},
+                    "diverged": over and bool(stack.diverged[i]),
+                    "over": over,
                 },
-                folder / f"{name}.ckpt",
-            )
+                "best": {"best_score": float(stack.best_score[i]), "best_epoch": best_epoch},
+                "groups": [{**group, "lr": rows[-1]["lr"]} for group in self._groups[optimizer]],
+                "history": rows,
+                "seconds": rows[-1]["seconds"],
+            }
+            write_whole(folder / f"{name}.ckpt", self._checkpoint(name, epoch, i, content))
+
+    def _checkpoint(self, name: str, epoch: int, i: int, content: dict[str, Any]) -> bytes:
+        """Return member i's checkpoint; members that differ in numbers and weights only share a template."""
+        wait = self._tensors[name]["stop.wait"][i].item() if self.stack.stopper else None
+        numbers: list[float] = []
+        key = repr((name, epoch, wait, _with_floats(content, lambda x: numbers.append(x) or float)))
+        if key not in self._templates:
+            self._templates[key] = self._template(name, epoch, i, content)
+        return self._templates[key].filled(numbers, [rows[i] for rows in self._bytes[name].values()])
+
+    def _template(self, name: str, epoch: int, i: int, content: dict[str, Any]) -> Template:
+        places = marks()
+        content = _with_floats(content, lambda _: next(places))
+        tensors = {key: value[i].cpu().clone() for key, value in self._tensors[name].items()}
+        checkpoint = {
+            **self.progress[epoch],
+            "run": content["run"],
+            "state_dict": {key: value for key, value in tensors.items() if key.startswith("net.")},
+            "callbacks": {Checkpoints.__qualname__: content["best"]} | self._stopper(tensors),
+            "optimizer_states": [{"state": self._optimizer_state(tensors, epoch), "param_groups": content["groups"]}],
+            "losses": LossRecord().state_dict(),
+            "history": content["history"],
+            "seconds": content["seconds"],
+            "rng": self.rng,
+        }
+        return Template(checkpoint, [tensors[key] for key in self._bytes[name]])
+
+    def _stopper(self, tensors: dict[str, torch.Tensor]) -> dict[str, dict]:
+        """Return the state of a member's EarlyStopping, if it has one."""
+        if self.stack.stopper is None:
+            return {}
+        stopper = copy(self.stack.stopper)
+        stopper.wait_count, stopper.best_score = int(tensors["stop.wait"]), tensors["stop.score"]
+        return {stopper.state_key: stopper.state_dict()}
+
+    def _optimizer_state(self, tensors: dict[str, torch.Tensor], epoch: int) -> dict[int, dict[str, torch.Tensor]]:
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optim."):
+                _, index, name = key.split(".")
+                state.setdefault(int(index), {})[name] = value
+        if stacked_kind(self.stack.kind).counts_steps:
+            for index in range(len(self.stack.net.stacked)):
+                steps = float(self.progress[epoch]["global_step"])
+                state.setdefault(index, {})["step"] = torch.tensor(steps)
+        return state
 
 
-def _optimizer_state(tensors: dict, i: int, optimizer: torch.optim.Optimizer, lr: float, steps: int) -> dict:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optim."):
-            _, index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = value[i].clone()
-    if stacked_kind(type(optimizer)).counts_steps:
-        for index in range(len(optimizer.param_groups[0]["params"])):
-            state.setdefault(index, {})["step"] = torch.tensor(float(steps))
-    groups = optimizer.state_dict()["param_groups"]
-    return {"state": state, "param_groups": [{**group, "lr": lr} for group in groups]}
+def _bytes(value: torch.Tensor) -> np.ndarray:
+    """Return a tensor [M, …] as bytes [M, B]."""
+    return value.cpu().reshape(len(value), -1).contiguous().view(torch.uint8).numpy()
+
+
+def _with_floats(node: Any, new: Callable[[float], Any]) -> Any:
+    """Return a copy of nested dicts, lists and tuples in which new(x) stands for each float x."""
+    if isinstance(node, float):
+        return new(node)
+    if isinstance(node, dict):
+        return {key: _with_floats(child, new) for key, child in node.items()}
+    return type(node)(_with_floats(child, new) for child in node) if isinstance(node, list | tuple) else node

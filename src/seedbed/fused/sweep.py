@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from seedbed.errors import ConfigError
 from seedbed.fused.build import Unfit, build_stack
 from seedbed.fused.capacity import capacity
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
-from seedbed.fused.events import write_events
+from seedbed.fused.events import hparams_records
 from seedbed.fused.halving import Halving
+from seedbed.fused.member_events import MemberEvents
 from seedbed.fused.members import MemberRecords
 from seedbed.fused.plan import StackPlan, order_of, plan, record, recorded, why_alone
 from seedbed.fused.stack import Stack
@@ -201,7 +203,9 @@ class FusedSweep:
             stack = build_stack(self.parts, configs, piece.groups, data, self._halving(config), piece.may_skip)
             choose_threads((weights[0] for weights in stack.net.stacked), len(jobs))
             data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
-            checkpoints = StackCheckpoints(self._folder(piece), **checkpoint_options(config))
+            unfinished = {i: job.folder for i, job in enumerate(jobs) if finished(job.folder) is None}
+            events = MemberEvents(stack, unfinished) if config["logger"] else None
+            checkpoints = StackCheckpoints(self._folder(piece), events, **checkpoint_options(config))
             bar = RunProgress(f"training {len(jobs)} runs")
             stop = StopOnSignal(checkpoints.folder)
             trainer = build_trainer(config, logger=False, callbacks=[stop, checkpoints, bar])
@@ -226,9 +230,10 @@ class FusedSweep:
         self, piece: StackPlan, stack: Stack, data: DataModule, checkpoints: StackCheckpoints, seconds: float
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         files = MemberCheckpoints(stack, checkpoints.progress, torch.get_rng_state())
-        records = MemberRecords(stack, [checkpoints.progress[e]["global_step"] for e in range(len(stack.history))])
-        share = seconds / int(records.epochs.sum())  # of an epoch of a member
-        for i, number in enumerate(piece.jobs):
+        records, events, now = MemberRecords(stack, checkpoints.steps()), checkpoints.events, time.time()
+        share = seconds / sum(records.epochs)  # of an epoch of a member
+        curves = events.rest(checkpoints.steps()) if events else repeat(b"")
+        for i, (number, rest) in enumerate(zip(piece.jobs, curves, strict=False)):
             job = self.jobs[number]
             if finished(job.folder):
                 continue  # written before the sweep was killed
@@ -239,9 +244,9 @@ class FusedSweep:
                 metrics |= self._divergence(job, data, stack, i)
             files.write(job.folder / "checkpoints", i, self.parts.optimizer(job.config, len(stack.net.stacked)), rows)
             write_history(job.folder, rows)
-            if job.config["logger"]:
+            if events:
                 record, logged = hparams(job.config, job.choices, self.columns), final(records.logged(metrics))
-                write_events(job.folder, records.curves(i), records.points(i), record, logged)
+                events.append(i, rest + hparams_records(record, logged, now))
             log_file = job.folder / "train.log"
             epochs, dropped = metrics["epochs"], "stopped" in metrics
             left = f", which it left after {epochs} epochs: others were better" if dropped else ""

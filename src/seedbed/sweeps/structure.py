@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,20 +88,20 @@ class Structure:
         self.task = pickle.dumps({key: node for key, node in raw.items() if key != "hydra"})
         self.choices = hydra["runtime"]["choices"]
         self.output_subdir = hydra["output_subdir"]
-        self._dirname_options = hydra["job"]["config"]["override_dirname"]
+        self._dirname = partial(dirname, hydra)
         typed = _is_typed(cfg)
-        self.is_shared = not typed and _are_independent(raw, read)
+        self.is_shared = not typed and are_independent(raw, read)
         self.keys = {o.key for o in read if o.kind} if self.is_shared else set()
-        dirname = hydra["job"]["override_dirname"]
         # Hydra 1.4 leaves a resolver there
-        self.job_keys = [*JOB_KEYS, DIRNAME] if dirname == self._dirname(read) else JOB_KEYS
+        name = hydra["job"]["override_dirname"]
+        self.job_keys = [*JOB_KEYS, DIRNAME] if name == self._dirname(read) else JOB_KEYS
         for key in [*self.keys, *self.job_keys]:
             _set(raw, _path(raw, key), _mark(key))
         task = {key: node for key, node in raw.items() if key != "hydra"}
         texts = {"config.yaml": task, "hydra.yaml": {"hydra": hydra}}
         self.texts = {name: MARK.split(OmegaConf.to_yaml(content)) for name, content in texts.items()}
         self.texts["overrides.yaml"] = ["", "hydra.overrides.task", "\n"]
-        if dirname == "${hydra_override_dirname:}":
+        if name == "${hydra_override_dirname:}":
             hydra["job"]["override_dirname"] = _mark(DIRNAME)
         self._config: bytes | None = None
         self._folder: list[list[str]] | None = None
@@ -150,10 +151,12 @@ class Structure:
             cfg.hydra.runtime.output_dir = os.path.abspath(os.path.join(*folder))
             return folder, self._filled(values) if self._config else _task_config(cfg)
 
-    def _dirname(self, read: Sequence[Override]) -> str:
-        options = self._dirname_options
-        lines = sorted(o.line for o in read if not o.is_hydra and o.key not in options["exclude_keys"])
-        return options["item_sep"].join(lines).replace("=", options["kv_sep"])
+
+def dirname(hydra: Mapping[str, Any], read: Sequence[Override]) -> str:
+    """Return the hydra.job.override_dirname of a job with these overrides. hydra: the hydra node, unresolved."""
+    options = hydra["job"]["config"]["override_dirname"]
+    lines = sorted(o.line for o in read if not o.is_hydra and o.key not in options["exclude_keys"])
+    return options["item_sep"].join(lines).replace("=", options["kv_sep"])
 
 
 def _is_typed(cfg: DictConfig) -> bool:
@@ -162,7 +165,7 @@ def _is_typed(cfg: DictConfig) -> bool:
     return OmegaConf.is_config(shown) or any(OmegaConf.is_config(x) for _, x in _leaves({**shown, "hydra": None}))
 
 
-def _are_independent(raw: dict[str, Any], read: Sequence[Override]) -> bool:
+def are_independent(raw: dict[str, Any], read: Sequence[Override]) -> bool:
     """Return whether no override reaches into another's value or through an interpolation."""
     read = [o for o in read if not o.is_group and not o.is_hydra]
     if any(_path(raw, o.key if o.kind else o.key.rpartition(".")[0]) is None for o in read):
