@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from copy import copy, deepcopy
 from pathlib import Path
@@ -83,7 +84,7 @@ class MemberCheckpoints:
             for name, tensors in self._tensors.items()
         }
         self._groups: dict[torch.optim.Optimizer, list[dict[str, Any]]] = {}
-        self._templates: dict[str, Template] = {}
+        self._templates: dict[str, Template | None] = {}
 
     def write(self, folder: Path, i: int, optimizer: torch.optim.Optimizer, history: list[dict]) -> None:
         """Write member i's two files. optimizer: its solo run's, over any parameters; history: its rows."""
@@ -118,14 +119,26 @@ class MemberCheckpoints:
         """Return member i's checkpoint; members that differ in numbers and weights only share a template."""
         wait = self._tensors[name]["stop.wait"][i].item() if self.stack.stopper else None
         numbers: list[float] = []
-        key = repr((name, epoch, wait, _with_floats(content, lambda x: numbers.append(x) or float)))
-        if key not in self._templates:
-            self._templates[key] = self._template(name, epoch, i, content)
-        return self._templates[key].filled(numbers, [rows[i] for rows in self._bytes[name].values()])
 
-    def _template(self, name: str, epoch: int, i: int, content: dict[str, Any]) -> Template:
-        places = marks()
-        content = _with_floats(content, lambda _: next(places))
+        def take(number: float) -> type:
+            numbers.append(number)
+            return float
+
+        key = repr((name, epoch, wait, _with_floats(content, take)))
+        tensors = [rows[i] for rows in self._bytes[name].values()]
+        if key not in self._templates:
+            saved = _saved(self._content(name, epoch, i, content)[0])
+            places = marks()
+            template = Template(*self._content(name, epoch, i, _with_floats(content, lambda _: next(places))))
+            # another torch may write another kind of file
+            self._templates[key] = template if template.filled(numbers, tensors) == saved else None
+        template = self._templates[key]
+        return template.filled(numbers, tensors) if template else _saved(self._content(name, epoch, i, content)[0])
+
+    def _content(
+        self, name: str, epoch: int, i: int, content: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[torch.Tensor]]:
+        """Return member i's checkpoint, and those of its tensors that differ between members."""
         tensors = {key: value[i].cpu().clone() for key, value in self._tensors[name].items()}
         checkpoint = {
             **self.progress[epoch],
@@ -138,7 +151,7 @@ class MemberCheckpoints:
             "seconds": content["seconds"],
             "rng": self.rng,
         }
-        return Template(checkpoint, [tensors[key] for key in self._bytes[name]])
+        return checkpoint, [tensors[key] for key in self._bytes[name]]
 
     def _stopper(self, tensors: dict[str, torch.Tensor]) -> dict[str, dict]:
         """Return the state of a member's EarlyStopping, if it has one."""
@@ -159,6 +172,12 @@ class MemberCheckpoints:
                 steps = float(self.progress[epoch]["global_step"])
                 state.setdefault(index, {})["step"] = torch.tensor(steps)
         return state
+
+
+def _saved(checkpoint: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
 
 
 def _bytes(value: torch.Tensor) -> np.ndarray:

@@ -22,7 +22,8 @@ class MemberRecords:
         self._tested = {name: v.tolist() for name, v in stack.metrics.items() if name.startswith("test/")}
         # of each member: the epochs that it trained, its steps if it ended before the others, …
         self.epochs = torch.where(stack.ended_at < 0, len(stack.history), stack.ended_at + 1).tolist()
-        self._ended_steps, self._diverged_at = stack.ended_steps.tolist(), stack.diverged_at.tolist()
+        self._ended_steps = stack.ended_steps.tolist()
+        self._diverged_at = stack.diverged_at.tolist()  # type: ignore[attr-defined]
         self._diverged, self._dropped = stack.diverged.tolist(), stack.dropped.tolist()
 
     def rows(self, i: int, share: float) -> list[dict[str, Any]]:
