@@ -5,14 +5,37 @@ from pretended_gpu import pretended_gpu, trainer_on
 
 from seedbed.fused.build import build_stack
 from seedbed.training.build import Parts, build_data
+from seedbed.training.captured import CapturedSteps
 from seedbed.training.fast_loop import FastLoop
 
 # 58 steps, of which every tenth is followed by a look
 STEPS = {"max_epochs": 2, "limit_train_batches": 29}
 
 
+class Calls:
+    """Makes recorded calls again: what a CUDA graph does."""
+
+    def run(self, call):
+        return call()
+
+    def record(self, call):
+        return call
+
+
+class Steps(CapturedSteps):
+    def check(self) -> None:
+        """Do nothing: tensors without values have no addresses."""
+
+
 class Loop(FastLoop):
-    """Keeps what the host waited for inside the loop of steps."""
+    """Keeps what the host waited for inside the loop of steps. captured: make the steps through `CapturedSteps`."""
+
+    captured = False
+
+    def on_run_start(self, data_fetcher) -> None:
+        super().on_run_start(data_fetcher)
+        if self.captured and self._captured is None:
+            self._captured = Steps(self.trainer, Calls())
 
     def _steps(self, *args):
         before = len(self.waits.calls)
@@ -21,7 +44,7 @@ class Loop(FastLoop):
         return result
 
 
-def train(composed, words, changes, **options):
+def train(composed, words, changes, captured=False, **options):
     """Train one run, or a stack of as many as there are changes; return its loop."""
     configs = [composed(*words, *change)[0] for change in changes]
     data = build_data(configs[0])
@@ -31,7 +54,7 @@ def train(composed, words, changes, **options):
     with pretended_gpu() as (device, waits):
         trainer = trainer_on(device, **STEPS, **options)
         loop = trainer.fit_loop.epoch_loop = Loop(trainer, {}, required=True)
-        loop.waits, loop.waited = waits, []
+        loop.waits, loop.waited, loop.captured = waits, [], captured
         trainer.fit(module, data)
     return loop
 
@@ -41,6 +64,7 @@ RUN, STACK = [[]], [["seed=0"], ["seed=1"]]
 LRS, LOSSES = [["optim.lr=0.1"], ["optim.lr=1"]], [["loss.label_smoothing=0.0"], ["loss.label_smoothing=0.1"]]
 
 
+@pytest.mark.parametrize("captured", [False, True], ids=["usual", "captured"])
 @pytest.mark.parametrize(
     ("words", "changes", "options"),
     [
@@ -53,8 +77,8 @@ LRS, LOSSES = [["optim.lr=0.1"], ["optim.lr=1"]], [["loss.label_smoothing=0.0"],
         (["optim=basic", "loss=rmse", "schedule=linear"], RUN, {}),
     ],
 )
-def test_host_waits_where_the_losses_are_looked_at(composed, words, changes, options):
-    loop = train(composed, words, changes, **options)
+def test_host_waits_where_the_losses_are_looked_at(composed, words, changes, options, captured):
+    loop = train(composed, words, changes, captured, **options)
     # the order of an epoch's data moves to the device once
     assert [wait for wait in loop.waited if wait[1] != "diverges_at"] == [("to the device", "__iter__")] * 2
     # ten steps' losses are read at once
