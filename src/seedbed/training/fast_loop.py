@@ -67,6 +67,11 @@ class FastLoop(_TrainingEpochLoop):
             self._is_fast = reason is None
             self._captured = captured_steps(self.trainer, self._capture) if self._is_fast else None
 
+    def teardown(self) -> None:
+        super().teardown()
+        # recorded steps keep memory of the device
+        self._is_fast = self._captured = None
+
     def advance(self, data_fetcher) -> None:
         if self.restarting or not self._is_fast:
             super().advance(data_fetcher)
