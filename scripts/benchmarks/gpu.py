@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import fmean, median, stdev
 from typing import Any
 
@@ -140,7 +141,7 @@ class Bench:
             print(f"{members:<28,} {seconds:9.3f} {seconds / members * 1e3:9.3f}", flush=True)
 
         for members in STACKS[:2] if self.small else STACKS:
-            attempt(f"{members:,}", lambda members=members: row(members))
+            attempt(f"{members:,}", partial(row, members))
         members, epochs = (10, 1) if self.small else (1_000, 40)
         title = f"{members:,} MLPs × {epochs} epochs"
         attempt(title, lambda: print(f"{title:<28} {self.stack(members, epochs):9.3f}   goal ≤ 3 s", flush=True))
@@ -190,13 +191,13 @@ def main(device: str = "cuda", small: bool = False) -> None:
     print(f"{name}: {bench.peak / 1e12:.2f} TFLOP/s in its best large float32 product", flush=True)
     print(f"{'one epoch':<28} {'by hand':>9} {'seedbed':>9} {'faster':>9} {'of peak':>8}   (ms)", flush=True)
     for title, (words, epochs) in list(EPOCHS.items())[: 2 if small else None]:
-        attempt(title, lambda words=words, epochs=epochs, title=title: bench.epoch(title, words, epochs))
+        attempt(title, partial(bench.epoch, title, words, epochs))
     bench.stacks()
     print(f"\n{'mean and spread over seeds':<28} {'seconds':>9} {'± sd':>7} {'accuracy':>9} {'± sd':>7}", flush=True)
     for title, (words, metric, count, goal) in SEEDS.items():
         if small:
             words, metric = ["model=linear", "trainer.max_epochs=1"], "val/accuracy"
-        attempt(title, lambda title=title, args=(words, metric, count, goal): bench.seeds(title, *args))
+        attempt(title, partial(bench.seeds, title, words, metric, count, goal))
     if not small:
         attempt("stack", lambda: bench.stack_of_seeds(["experiment=speedrun"], 1_000))
 

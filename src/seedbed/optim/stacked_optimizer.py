@@ -172,7 +172,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         """Write coefficients that are tensors where `update` has read them before: into the same memory."""
         for key, (source, cast) in self._casts.items():
             values = coefficients[key[0]]
-            if source is not values:
+            if isinstance(values, Tensor) and source is not values:
                 # equal for all members, as an expanded tensor: no transfer
                 cast.copy_(_cast(values, *key[1:])) if values.stride(0) else cast.fill_(values[0])
                 self._casts[key] = values, cast
