@@ -81,7 +81,7 @@ def train(configs, captured: bool | Recorder, callbacks=()):
     data = build_data(configs[0])
     if len(configs) > 1:
         data.seed = [0, 1]
-        module = build_stack(Parts(), configs, 2, data, by_rows=False)
+        module = build_stack(Parts(), configs, 2, data, may_skip=False)
     else:
         module = Parts().module(configs[0], data)
     trainer = build_trainer(configs[0], False, callbacks)

@@ -49,8 +49,10 @@ def train(composed, words, changes, captured=False, **options):
     configs = [composed(*words, *change)[0] for change in changes]
     data = build_data(configs[0])
     data.seed = [0] if len(configs) > 1 else 0
-    build = build_stack(Parts(), configs, 1, data, by_rows=False) if len(configs) > 1 else None
+    build = build_stack(Parts(), configs, 1, data, may_skip=False) if len(configs) > 1 else None
     module = build or Parts().module(configs[0], data)
+    # a run on the CPU may read images by reference, which a GPU cannot
+    module.reader, module.takes_rows = None, False
     with pretended_gpu() as (device, waits):
         trainer = trainer_on(device, **STEPS, **options)
         loop = trainer.fit_loop.epoch_loop = Loop(trainer, {}, required=True)
