@@ -9,6 +9,7 @@
     halving     256 learning rates trained to the end, and halved                                              3 min
     resnet18    one epoch beside fastai (pip install fastai)                                                   10 min
     speedrun    one epoch of full MNIST beside the published recipe                                            1 min
+    gpu         epochs, stacks of 1 to 10,000 and seconds to 99 % on an NVIDIA GPU                             5 min
     board       seconds to 99 % of full MNIST's test set, alone and in a stack, 20 seeds                       5 min
 
 Without a subject it runs epoch and start. Each subject runs its sides in turn and prints medians and ratios.
@@ -21,7 +22,7 @@ from benchmarks.measure import machine
 
 from seedbed.startup.quick_import import import_torch
 
-SUBJECTS = ("epoch", "start", "stacks", "sweep", "busy", "processes", "halving", "resnet18", "speedrun", "board")
+SUBJECTS = ("epoch", "start", "stacks", "sweep", "busy", "processes", "halving", "resnet18", "speedrun", "gpu", "board")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -198,6 +198,8 @@ RULES: dict[str, Rule] = {
     "lr_find.steps": integer(3),
     "trainer.threads": optional(integer(1)),
     "trainer.loop": one_of("auto", "plain", "fast"),
+    # in YAML, off is false
+    "trainer.capture": Rule(lambda v: v in ("auto", "off") or v is False, "one of auto, off"),
     # every argument of Lightning's Trainer is obeyed, except those with `only` one allowed value, which give the reason
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.strategy": one_of("auto", "ddp", "ddp_spawn"),

@@ -3,6 +3,7 @@
 1: no version is written; targets as they were before `moved.py`; checkpoints count no steps and losses
 2: checkpoints hold the steps, the record of losses and the history
 3: checkpoints hold the curve by steps and the facts on which bits depend; configs have trainer.log_every_n_steps
+4: configs have trainer.capture
 
 A new key in conf/ or in a file makes a new version, with a sample in tests/samples. A sweep of an earlier version
 can be resumed although its configs lack the key.
@@ -15,7 +16,7 @@ from typing import Any
 
 from seedbed.errors import ConfigError
 
-FORMAT = 3
+FORMAT = 4
 # the file that marks the folder of a sweep
 MANIFEST = "manifest.jsonl"
 

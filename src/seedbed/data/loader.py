@@ -11,8 +11,9 @@ from torch import Tensor
 from seedbed.data.rows import Rows, Source
 from seedbed.data.splits import Split
 
-# pixels that one call gathers and converts: several small batches at once, whose 1 MB of floats stays in the cache
-BLOCK = 250_000
+# pixels that one call gathers and converts: several small batches at once, whose 1 MB of floats stays in the cache.
+# On a GPU a call costs about the same for one batch and for many.
+BLOCK, BLOCK_ON_GPU = 250_000, 2**26
 # bytes of converted inputs that a loader keeps at most
 KEPT = 2**26
 
@@ -130,7 +131,8 @@ class Loader:
         dim = mine.dim() - 1  # the dimension of the samples; with several orders, dimension 0 counts them
         # rows to a block: a multiple of the batch size; of rows that are not gathered, all
         pixels = 0 if self.source else self.x[0].numel()
-        block = max(1, BLOCK // (size * pixels * mine[..., :1].numel() or 1)) * size
+        most = BLOCK if self.x.device.type == "cpu" else BLOCK_ON_GPU
+        block = max(1, most // (size * pixels * mine[..., :1].numel() or 1)) * size
         for rows in mine.split(block, dim) if mine.numel() else ():  # an empty tensor would be split into one piece
             x = rows if self.source else self._inputs(rows, state["position"])
             y = self.y.index_select(0, rows.flatten()).view(rows.shape)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from seedbed.fused.net import StackedNet
 
-# largest size of a stack in bytes, however much memory is free
+# largest size of a stack in bytes on a CPU, however much memory is free
 BUDGET = 4 << 30
 
 
@@ -20,7 +21,7 @@ class NotWorthIt(Exception):
 
 
 def capacity(nets: Sequence[nn.Module], x: torch.Tensor, batches: float) -> int:
-    """Return how many members fit into memory, each with a network like `nets` on batches like x.
+    """Return how many members fit into memory of x's device, each with a network like `nets` on batches like x.
 
     batches: batches that are held for each member, less than 1 where members share them. Raises NotWorthIt if a short
     timed probe shows that stacking is slower.
@@ -35,7 +36,9 @@ def capacity(nets: Sequence[nn.Module], x: torch.Tensor, batches: float) -> int:
     weights = sum(p.numel() for p in nets[0].parameters()) * 4 * 8
     # activations, their gradients, temporaries
     activations = _activations(nets[0], x) * 4 * 3
-    return max(1, int(min(BUDGET, _free_memory() / 2) / (weights + activations + x.numel() * 4 * 2 * batches)))
+    most = _free_memory(x.device) / 2
+    most = min(BUDGET, most) if x.device.type == "cpu" else most
+    return max(1, int(most / (weights + activations + x.numel() * 4 * 2 * batches)))
 
 
 def _probe(nets: Sequence[nn.Module], x: torch.Tensor) -> tuple[float, float]:
@@ -49,6 +52,8 @@ def _probe(nets: Sequence[nn.Module], x: torch.Tensor) -> tuple[float, float]:
         for _ in range(repeats):
             start = time.perf_counter()
             net(x if net is nets[0] else x.unsqueeze(0)).sum().backward()
+            if x.is_cuda:
+                torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
         return min(seconds)
 
@@ -74,9 +79,15 @@ def _activations(net: nn.Module, x: torch.Tensor) -> int:
     return total
 
 
-def _free_memory() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0]
+def device_of(trainer: Mapping[str, Any]) -> torch.device:
+    """Return the device on which a run with these options of the Trainer trains: the first GPU or the CPU."""
+    is_on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if is_on_gpu else "cpu")
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):

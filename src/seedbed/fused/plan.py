@@ -19,8 +19,8 @@ EARLY_STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 STOPS_BY = {"_target_", "monitor", "mode", "patience", "min_delta"}
 # options of the Trainer that mean the same for a stack
 TRAINER = {"_target_", "max_epochs", "accelerator", "devices", "strategy", "precision", "gradient_clip_val"}
-TRAINER |= {"loop", "threads", "accumulate_grad_batches", "limit_train_batches", "deterministic", "benchmark"}
-TRAINER |= {"log_every_n_steps"}
+TRAINER |= {"loop", "threads", "capture", "accumulate_grad_batches", "limit_train_batches", "deterministic"}
+TRAINER |= {"benchmark", "log_every_n_steps"}
 
 
 @dataclass

@@ -110,6 +110,8 @@ class Stack(Supervised):
 
     def on_train_start(self) -> None:
         super().on_train_start()
+        # the stack has moved to its device since it was made
+        self._hold(self.rows)
         self._serve_only_groups_left(torch.arange(self.all_groups))
 
     def batch_losses(self, x: Tensor | Rows, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,7 +219,7 @@ class Stack(Supervised):
     def _hold(self, rows: Tensor) -> None:
         self.rows = rows
         losses = [self.losses[i] for i in rows]
-        self._distinct_losses = _distinct(losses)
+        self._distinct_losses = _distinct(losses, self.device)
         # the members [m] of each core, and their losses
         self._shares = shares(len(losses), self.cores.count if self.cores else 1)
         self._losses_of_share = [_distinct(losses[share]) for share in self._shares]
@@ -286,7 +288,9 @@ class Stack(Supervised):
             for name, value in self.member_tensors().items():
                 if name not in copies:
                     copies[name] = value.new_zeros(self.members, *value.shape[1:])
-                copies[name][self.rows[places].to(value.device)] = value[places.to(value.device)]
+                # after a resume the copies lie on the CPU
+                kept = copies[name]
+                kept[self.rows[places].to(kept.device)] = value[places.to(value.device)].to(kept.device)
 
     def member_tensors(self) -> dict[str, Tensor]:
         """Return the state of the members held, [m, …] each: net.<name>, optim.<index of parameter>.<name>, stop.…"""
@@ -315,9 +319,8 @@ class Stack(Supervised):
             output = torch.cat(shares)
         else:
             output = self.net(x)
-        samples = torch.full((self.net.members,), float(len(y)), dtype=torch.float64)
         losses = _member_losses(self._distinct_losses, output, y, None)
-        self._evaluated += torch.stack([(losses * len(y)).cpu().double(), samples])
+        self.add_evaluated((losses * len(y)).double(), len(y))
         if not y.is_floating_point():
             # predictions are row by row: all members' rows in one call
             predicted = self.loss.predict(output.flatten(0, 1)).view(self.net.members, len(y))
@@ -368,12 +371,12 @@ class Stack(Supervised):
         self._evaluated = self.new_sums(2)
 
 
-def _distinct(parts: Sequence) -> list[tuple[Any, Tensor]]:
-    """Return each distinct object with the indices of the members that have it."""
+def _distinct(parts: Sequence, device: torch.device | str = "cpu") -> list[tuple[Any, Tensor]]:
+    """Return each distinct object with the indices of the members that have it, on the device."""
     indices: dict[int, list[int]] = {}
     for i, part in enumerate(parts):
         indices.setdefault(id(part), []).append(i)
-    return [(parts[members[0]], torch.tensor(members)) for members in indices.values()]
+    return [(parts[members[0]], torch.tensor(members, device=device)) for members in indices.values()]
 
 
 def _member_losses(distinct: Sequence[tuple[Loss, Tensor]], output: Tensor, y: Tensor, y_dim: int | None) -> Tensor:

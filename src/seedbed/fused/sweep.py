@@ -19,7 +19,7 @@ from torch import nn
 from seedbed.allowed_values import check
 from seedbed.errors import ConfigError
 from seedbed.fused.build import Unfit, build_stack
-from seedbed.fused.capacity import capacity
+from seedbed.fused.capacity import capacity, device_of
 from seedbed.fused.checkpoints import MemberCheckpoints, StackCheckpoints
 from seedbed.fused.events import hparams_records
 from seedbed.fused.halving import Halving
@@ -127,8 +127,11 @@ class FusedSweep:
         for stack in stacks:
             try:
                 data = self._data(stack)
-                x = data.splits.train[0][: self.jobs[stack.jobs[0]].config["data"]["batch_size"]].float() / 255
-                most = capacity(self._nets(stack.jobs, 4, data), x, stack.groups / len(stack.jobs))
+                config = self.jobs[stack.jobs[0]].config
+                device = device_of(config["trainer"])
+                x = data.splits.train[0][: config["data"]["batch_size"]].to(device).float() / 255
+                nets = [net.to(device) for net in self._nets(stack.jobs, 4, data)]
+                most = capacity(nets, x, stack.groups / len(stack.jobs))
             except Exception as reason:  # too slow, or one of them is at fault: alone, it fails alone
                 alone |= dict.fromkeys(stack.jobs, next(iter(str(reason).splitlines()), repr(reason)))
             else:

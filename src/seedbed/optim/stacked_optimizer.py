@@ -108,24 +108,27 @@ class StackedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        buffers = [name for name in self._names if name != "step"]
         for step, params in self._due().items():
-            coefficients = self._coefficients_at(step)
-            differing = [name for name, value in coefficients.items() if isinstance(value, Tensor)]
-            rows = []
-            for p in params:
-                state = [self.state[p][name] for name in buffers]
-                rows.append((p, p.grad, *state, *(self._like(p, name, coefficients[name]) for name in differing)))
-            split = 2 + len(buffers)
-
-            def update(piece, coefficients=coefficients, differing=differing, split=split):
-                columns = list(zip(*piece, strict=True))
-                # no_grad holds for one thread, and each piece may run in another
-                with torch.no_grad():
-                    self._update(*columns[:split], **coefficients | dict(zip(differing, columns[split:], strict=True)))
-
-            self.map(update, list(_pieces(rows, PIECE.get(params[0].device.type, PIECE["cuda"]))))
+            self.update(params, self.coefficients(step))
         return loss
+
+    def update(self, params: Sequence[Tensor], coefficients: dict[str, Number | bool]) -> None:
+        """Change `params` and their state by their gradients."""
+        buffers = [name for name in self._names if name != "step"]
+        differing = [name for name, value in coefficients.items() if isinstance(value, Tensor)]
+        rows = []
+        for p in params:
+            state = [self.state[p][name] for name in buffers]
+            rows.append((p, p.grad, *state, *(self._like(p, name, coefficients[name]) for name in differing)))
+        split = 2 + len(buffers)
+
+        def update(piece):
+            columns = list(zip(*piece, strict=True))
+            # no_grad holds for one thread, and each piece may run in another
+            with torch.no_grad():
+                self._update(*columns[:split], **coefficients | dict(zip(differing, columns[split:], strict=True)))
+
+        self.map(update, list(_pieces(rows, PIECE.get(params[0].device.type, PIECE["cuda"]))))
 
     def _due(self) -> dict[float | None, list[Tensor]]:
         """Return the parameters that have a gradient, by the number of their step (None if it does not matter)."""
@@ -141,7 +144,8 @@ class StackedOptimizer(torch.optim.Optimizer):
             due[state["step"].item() if self.corrects_bias else None].append(p)
         return due
 
-    def _coefficients_at(self, step: float | None) -> dict[str, Number | bool]:
+    def coefficients(self, step: float | None) -> dict[str, Number | bool]:
+        """Return the arguments of `_update` for a step, the first being 1; None where its number does not matter."""
         for name, seen in self._seen.items():
             now = self.param_groups[0][name]
             if seen is not now and not torch.equal(seen, now):
@@ -160,10 +164,24 @@ class StackedOptimizer(torch.optim.Optimizer):
         key = name, p.dtype, p.device, p.shape[1] if wide else 1
         source, cast = self._casts.get(key, (None, None))
         if source is not values:
-            cast = values.to(p.device, p.dtype)
-            cast = cast.repeat_interleave(p.shape[1]) if wide else cast
+            cast = _cast(values, *key[1:])
             self._casts[key] = values, cast
         return cast.view(len(values), -1, 1) if wide else cast.view(-1, *[1] * (p.dim() - 1))
+
+    def refresh(self, coefficients: dict[str, Number | bool]) -> None:
+        """Write coefficients that are tensors where `update` has read them before: into the same memory."""
+        for key, (source, cast) in self._casts.items():
+            values = coefficients[key[0]]
+            if isinstance(values, Tensor) and source is not values:
+                # equal for all members, as an expanded tensor: no transfer
+                cast.copy_(_cast(values, *key[1:])) if values.stride(0) else cast.fill_(values[0])
+                self._casts[key] = values, cast
+
+
+def _cast(values: Tensor, dtype: torch.dtype, device: torch.device, repeats: int) -> Tensor:
+    # the host does not wait: CUDA takes so few bytes along before the call returns
+    cast = values.to(device, dtype, non_blocking=True)
+    return cast.repeat_interleave(repeats) if repeats > 1 else cast
 
 
 def shared(values: Tensor) -> Number:

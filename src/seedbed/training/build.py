@@ -52,7 +52,7 @@ if not torch.cuda.is_available():
 
 Config = Mapping[str, Any]
 # keys of `trainer` that are not arguments of Lightning's Trainer
-OWN_KEYS = ("loop", "threads")
+OWN_KEYS = ("loop", "threads", "capture")
 # options of the Trainer that print → the logger through which they print
 LOGGED = {"profiler": "lightning.pytorch.profilers.profiler"}
 LOGGED["enable_model_summary"] = "lightning.pytorch.callbacks.model_summary"
@@ -212,5 +212,6 @@ def build_trainer(config: Config, logger, callbacks: Sequence[pl.Callback], fold
         if options.get(option):
             logging.getLogger(source).setLevel(logging.INFO)
     if (loop := config["trainer"].get("loop", "auto")) != "plain":
-        trainer.fit_loop.epoch_loop = FastLoop(trainer, options, required=loop == "fast")
+        capture = config["trainer"].get("capture", "auto")
+        trainer.fit_loop.epoch_loop = FastLoop(trainer, options, required=loop == "fast", capture=capture)
     return trainer

@@ -46,6 +46,7 @@ class DataModule(pl.LightningDataModule):
         self.splits: Splits | None = None
         self.eval_batch = EVAL_BATCH
         self._sources: dict[int, Source] = {}
+        self._moved: dict[tuple[int, torch.device], Split] = {}
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits is None:
@@ -113,9 +114,16 @@ class DataModule(pl.LightningDataModule):
                 source = self.source_of(split)
             device = self.trainer.strategy.root_device
             rank, world = self.trainer.global_rank, self.trainer.world_size
-        split = (split[0].to(device), split[1].to(device))
+        split = self._on(device, split)
         conversion = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.conversion.items()}
         return Loader(split, batch_size, rank=rank, world=world, source=source, **conversion, **options)
+
+    def _on(self, device: torch.device, split: Split) -> Split:
+        """Return a split on the device, to which it is moved once."""
+        key = id(split[0]), device
+        if key not in self._moved:
+            self._moved[key] = split[0].to(device), split[1].to(device)
+        return self._moved[key]
 
     def source_of(self, split: Split) -> Source:
         """Return the `Source` of a split, from which its `Rows` are read; it is made once."""

@@ -56,6 +56,8 @@ def first_layer(config: Mapping[str, Any], data: DataModule, step: int, checkpoi
             "logger": False,
             "profiler": None,
             "fast_dev_run": False,
+            # hooks look at the layers
+            "capture": "off",
         }
         trainer = build_trainer({**config, "trainer": config["trainer"] | options}, False, [])
         watch = _Watch(module, step + CHECK_EVERY)

@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from seedbed.errors import ConfigError
+from seedbed.training.captured import CapturedSteps, captured_steps
 from seedbed.training.supervised import Supervised
 
 # seconds of steps in a call
@@ -46,14 +47,16 @@ class FastLoop(_TrainingEpochLoop):
     It runs where nothing looks at single batches: the module keeps the methods that Lightning calls for each batch,
     every argument of the Trainer is KNOWN, and no callback has one of HOOKS, except callbacks for which one call for
     several batches is enough (`per_call = True`). Elsewhere, and for the first batch after a checkpoint, Lightning's
-    own loop runs. required: raise ConfigError if one of these conditions fails.
+    own loop runs. required: raise ConfigError if one of these conditions fails. capture: auto records the steps of a
+    run on a GPU, see `captured.py`.
     """
 
-    def __init__(self, trainer: pl.Trainer, options: Mapping[str, Any], required: bool = False):
+    def __init__(self, trainer: pl.Trainer, options: Mapping[str, Any], required: bool = False, capture: str = "auto"):
         plain = trainer.fit_loop.epoch_loop
         super().__init__(trainer, plain.min_steps, plain.max_steps)
-        self._options, self._required = options, required
+        self._options, self._required, self._capture = options, required, capture
         self._is_fast: bool | None = None
+        self._captured: CapturedSteps | None = None
 
     def on_run_start(self, data_fetcher) -> None:
         super().on_run_start(data_fetcher)
@@ -62,6 +65,12 @@ class FastLoop(_TrainingEpochLoop):
             if reason and self._required:
                 raise ConfigError(f"trainer.loop=fast: {reason}")
             self._is_fast = reason is None
+            self._captured = captured_steps(self.trainer, self._capture) if self._is_fast else None
+
+    def teardown(self) -> None:
+        super().teardown()
+        # recorded steps keep memory of the device
+        self._is_fast = self._captured = None
 
     def advance(self, data_fetcher) -> None:
         # a batch that a callback skips, from a hook before those that look at batches, is Lightning's too
@@ -97,6 +106,8 @@ class FastLoop(_TrainingEpochLoop):
         # Lightning's loop keeps the gradients of its last step
         if first % accumulate == 0:
             optimizer.zero_grad()
+        if captured := self._captured:
+            captured.check()
         deadline = time.perf_counter() + CALL
         last_step = _last_step(trainer, module.steps)
         index = first
@@ -104,23 +115,26 @@ class FastLoop(_TrainingEpochLoop):
             batch, _, _ = next(data_fetcher)
             if converts:
                 batch = plugin.convert_input(batch)
-            with context():
-                loss = module.training_step(batch, index)
-            if accumulate > 1:
-                loss = loss / accumulate
-            loss.backward()
             index += 1
-            if index % accumulate and not data_fetcher.done:
-                continue
-            if clip:
-                module.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
-            make_step()
-            for p in parameters:
-                p.grad = None
+            if captured:
+                loss = captured(batch)
+            else:
+                with context():
+                    loss = module.training_step(batch, index - 1)
+                if accumulate > 1:
+                    loss = loss / accumulate
+                loss.backward()
+                if index % accumulate and not data_fetcher.done:
+                    continue
+                if clip:
+                    module.configure_gradient_clipping(optimizer, clip, trainer.gradient_clip_algorithm)
+                make_step()
+                for p in parameters:
+                    p.grad = None
             module.end_step()
             over = trainer.should_stop or module.steps in (self.max_steps, last_step)
             if over or data_fetcher.done or time.perf_counter() > deadline:
-                return batch, loss, index - first
+                return batch, loss.sum(), index - first
 
 
 def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:

@@ -326,9 +326,9 @@ class Supervised(pl.LightningModule):
                 logger.log_metrics(by_epoch, self.trainer.global_step)
 
     def _summed(self, sums: Tensor) -> Tensor:
-        """Add up the sums of all processes."""
+        """Return the sums of all processes, on the CPU."""
         if self.trainer.world_size == 1:
-            return sums
+            return sums.cpu()
         return self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
 
     # --- evaluation
@@ -339,9 +339,14 @@ class Supervised(pl.LightningModule):
         if not len(y):
             return
         output = self(x)
-        self._evaluated += torch.tensor([self.loss(output, y).item() * len(y), len(y)], dtype=torch.float64)
+        self.add_evaluated(self.loss(output, y).double() * len(y), len(y))
         if not y.is_floating_point():
             self._answered += by_class(y, self.loss.predict(output) == y, self.trainer.datamodule.num_classes)
+
+    def add_evaluated(self, losses: Tensor, samples: int) -> None:
+        """Add a batch's summed losses to the sums, which stay on the device until the evaluation ends."""
+        sums = torch.stack([losses, torch.full_like(losses, samples)])
+        self._evaluated = self._evaluated.to(sums.device) + sums
 
     def evaluation_metrics(self) -> dict[str, Tensor | float]:
         loss, samples = self._summed(self._evaluated)
@@ -439,7 +444,8 @@ class Supervised(pl.LightningModule):
 
 def by_class(target: Tensor, right: Tensor, classes: int) -> Tensor:
     """Count right answers and samples by class: target [B], right [B] → [2, C]; right [M, B] → [2, M, C]."""
-    # float64: under autocast a product of float32 would be rounded
-    one_hot = nn.functional.one_hot(target.cpu(), classes).double()
-    counts = right.cpu().double() @ one_hot
+    # a comparison instead of one_hot, which looks at the values and so waits for a GPU; float64: under autocast a
+    # product of float32 would be rounded
+    one_hot = (target[:, None] == torch.arange(classes, device=target.device)).double()
+    counts = right.double() @ one_hot
     return torch.stack([counts, one_hot.sum(0).expand_as(counts)])
