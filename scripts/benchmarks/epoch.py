@@ -15,7 +15,7 @@ def main(rounds: int = 7) -> None:
     print_header("one epoch", "by hand", "seedbed", "ms")
     compare("linear, batch 256", ["model=linear"], 20, "≤ 1.0", rounds)
     compare("MLP 784-30-1, batch 256", [], 20, "≤ 0.9", rounds)
-    compare("MLP 10 classes, batch 64", ["experiment=mlp_10class"], 2, "≤ 0.95", rounds)
+    compare("MLP 10 classes, batch 64", ["experiment=mlp_10class"], 5, "≤ 0.95", rounds)
 
 
 def compare(title: str, overrides: list[str], epochs: int, goal: str, rounds: int) -> None:

@@ -81,8 +81,8 @@ def test_weights_in_another_order_are_refused(pixels):
 
 def test_zeros_are_skipped_where_it_pays(pixels):
     sparse, dense = Source(pixels, 255.0, 0.0), Source(pixels.clamp_min(1), 255.0, 0.0)
-    assert sparse.pays(100_000, 30, 64) and not dense.pays(100_000, 30, 64)
-    assert not sparse.pays(1_000, 30, 64) and not sparse.pays(100_000, 30, 8)
+    assert sparse.pays(300_000, 64) and not dense.pays(300_000, 64)
+    assert not sparse.pays(1_000, 64) and not sparse.pays(300_000, 8)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_zeros_are_skipped_where_it_pays(pixels):
 )
 def test_cores_and_skipped_zeros_change_no_member(composed, tmp_path, monkeypatch, words, groups, path):
     # it pays in longer runs than this
-    monkeypatch.setattr(rows, "LEAST_SAVED", 0)
+    monkeypatch.setattr(rows, "LEAST_IMAGES", 0)
     config, _ = composed(*words, "trainer.max_epochs=1", "+trainer.limit_train_batches=9")
     configs = [{**config, "optim": {**config["optim"], "lr": 0.01 * (k + 1)}} for k in range(9)]
 

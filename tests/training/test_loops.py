@@ -52,15 +52,14 @@ def test_fast_loop_gives_the_bits_of_lightnings(fit, words):
     assert plain.trainer.global_step == fast.trainer.global_step == fast.module.steps > 0
 
 
-def test_hooks_of_the_optimiser_are_called_in_the_fast_loop(composed, tmp_path):
-    config, _ = composed(*SHORT, "trainer.loop=fast")
-    data, steps = build_data(config), []
+def test_hooks_of_the_optimiser_are_called_in_the_fast_loop(fit):
+    steps = []
 
     class Hooked(pl.Callback):
         def on_train_start(self, trainer, module) -> None:
             trainer.optimizers[0].register_step_post_hook(lambda *_: steps.append(None))
 
-    build_trainer(config, False, [Hooked()]).fit(Parts().module(config, data), data)
+    fit(*SHORT, "trainer.loop=fast", callbacks=[Hooked()])
     assert len(steps) == 2 * 11
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 # skipping zeros pays if at most this share of the pixels is not 0
 MOST_FILLED = 0.3
-# It saves about (10 + outputs) · 50 ns for each image that is read. LEAST_SAVED of these units pay for making the lists
-# and compiling the loops, 0.1 s. A batch of LEAST_BATCH images pays for its own calls.
-LEAST_SAVED, LEAST_BATCH = 2_500_000, 32
+# LEAST_IMAGES, read by one network after another, pay for the lists and the compiled loops, 0.1 s; a batch of
+# LEAST_BATCH images pays for its calls
+LEAST_IMAGES, LEAST_BATCH = 200_000, 32
 # an image's list has a multiple of this many entries
 UNROLLED = 2
 # images whose lists are made at a time, in the cache
@@ -42,10 +42,10 @@ class Source:
         """The share of pixels that are not 0, of 1,024 images spread over the split."""
         return (self.pixels[:: -(-len(self.pixels) // 1024)] != 0).float().mean().item()
 
-    def pays(self, images: float, outputs: int, batch_size: int) -> bool:
-        """Return whether to skip zeros in a training that reads so many images, for weights [I, outputs]."""
+    def pays(self, images: float, batch_size: int) -> bool:
+        """Return whether to skip zeros in a training that reads so many images."""
         # without the compiler the product is dense
-        enough = images * (10 + outputs) >= LEAST_SAVED and batch_size >= LEAST_BATCH and find_spec("llvmlite")
+        enough = images >= LEAST_IMAGES and batch_size >= LEAST_BATCH and find_spec("llvmlite")
         return bool(enough) and self.filled <= MOST_FILLED
 
     @cached_property

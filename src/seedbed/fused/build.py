@@ -46,10 +46,8 @@ def build_stack(
     stack = Stack(nets, groups, losses, type(optimizers[0]), defaults, schedules, stopper, halving)
     stack.log_every_n_steps = points_every(configs[0])
     if may_skip and stack.net.takes_rows and rows_suit(configs[0], data):
-        # outputs of the members that share a batch
-        outputs = stack.net.first_weight.shape[1] * len(nets) // groups
-        images = groups * images_read(configs[0], data)
-        if data.source_of(data.splits.train).pays(images, outputs, data.batch_size):
+        images = len(nets) * images_read(configs[0], data)
+        if data.source_of(data.splits.train).pays(images, data.batch_size):
             stack.net.skip_zeros()
-            stack.takes_rows = stack.evaluates_rows = True
+            stack.prefers_rows = stack.takes_rows = stack.evaluates_rows = True
     return stack

@@ -68,7 +68,7 @@ class StackCheckpoints(Checkpoints):
 
 def _without_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
     kept = ("epoch", "global_step", "steps", "pytorch-lightning_version", "loops", "lr_schedulers", "DataModule")
-    kept += ("format", "made_with", "first_layer")
+    kept += ("format", "made_with")
     return deepcopy({name: checkpoint[name] for name in kept if name in checkpoint})
 
 

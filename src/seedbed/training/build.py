@@ -133,10 +133,10 @@ class Parts:
         with mistakes_of_the_user("module"):
             module = check_is("module", self._make(config["module"], partial=True)(net, loss, optim, schedule))
         module.log_every_n_steps = points_every(config)
-        reader = module.reader = reader_for(net, config, data)
-        if reader:
-            outputs, source = reader.first.weight.shape[0], data.source_of(data.splits.train)
-            module.takes_rows = source.pays(images_read(config, data), outputs, data.batch_size)
+        module.reader = reader_for(net, config, data)
+        if module.reader:
+            pays = data.source_of(data.splits.train).pays(images_read(config, data), data.batch_size)
+            module.prefers_rows = module.takes_rows = pays
         return module
 
     def _optim(self, config: Config) -> Callable[..., torch.optim.Optimizer]:

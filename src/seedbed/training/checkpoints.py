@@ -23,6 +23,7 @@ from seedbed.machine import here, not_promised
 from seedbed.metrics import LR, TRAIN_LOSS, validation_merit
 from seedbed.training.event_files import cut
 from seedbed.training.interruption import end_long_validation, in_any_process, was_interrupted
+from seedbed.training.row_reader import first_layer
 
 log = logging.getLogger("seedbed")
 # the last.ckpt before a run diverged
@@ -92,7 +93,9 @@ class Checkpoints(Checkpoint):
         module.ended_epochs = run.get("epochs") if run["over"] else None
 
     def _check_bits(self, trainer, checkpoint) -> None:
-        reason = not_promised(checkpoint.get("made_with"), _made_with(trainer))
+        # a run goes on with the first layer that it began with, whatever its config would choose now
+        chosen = {"first_layer": first_layer(trainer.lightning_module.prefers_rows)}
+        reason = not_promised(checkpoint.get("made_with"), _made_with(trainer) | chosen)
         if reason and self.same_bits == "required":
             raise ConfigError(f"same_bits=required: {trainer.ckpt_path} {reason}")
         if reason and trainer.is_global_zero:
@@ -228,7 +231,8 @@ def _made_with(trainer) -> dict[str, str | int]:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     facts = {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "device": name}
-    return here() | facts | {"processes": trainer.world_size}
+    facts |= {"processes": trainer.world_size, "first_layer": first_layer(trainer.lightning_module.takes_rows)}
+    return here() | facts
 
 
 def _is_to_go_on(trainer, module) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,11 +37,14 @@ def rows_suit(config: Mapping[str, Any], data: DataModule) -> bool:
 
 
 def images_read(config: Mapping[str, Any], data: DataModule) -> float:
-    """Return how many images one run reads in training, as its config says."""
-    trainer, count = config["trainer"], len(data.splits.train[1])
+    """Return how many images a run reads in training, as its epochs say, or its steps if these alone end it.
+
+    It does not matter whether a run stops early, so that it goes on to the bits of one that did not stop. 0: not known.
+    """
+    trainer = config["trainer"]
     epochs, steps = trainer["max_epochs"], trainer.get("max_steps", -1)
-    limit = trainer.get("limit_train_batches", 1.0)
-    count = min(count, limit * data.batch_size) if isinstance(limit, int) else count * (limit or 1.0)
-    images = math.inf if epochs is None or epochs < 0 else epochs * count
-    step = data.batch_size * trainer["accumulate_grad_batches"]
-    return images if steps is None or steps < 0 else min(images, steps * step)
+    if trainer.get("max_time"):
+        return 0
+    if epochs is not None and epochs >= 0:
+        return epochs * len(data.splits.train[1])
+    return max(0, steps or 0) * data.batch_size * trainer["accumulate_grad_batches"]

@@ -11,6 +11,11 @@ from seedbed.models.first_linear import leaves
 SKIPS_ZEROS = "skips zeros"
 
 
+def first_layer(skips: bool) -> str:
+    """Return how a run computes its first layer, as a checkpoint says it."""
+    return SKIPS_ZEROS if skips else "dense"
+
+
 class RowReader:
     """Computes a network's outputs from `Rows`. The network begins with Flatten and a linear layer."""
 

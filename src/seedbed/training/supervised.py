@@ -64,9 +64,10 @@ class Supervised(pl.LightningModule):
     LOSSES: tuple[str, ...] = (TRAIN_LOSS,)
     # steps between two points of train/loss and lr; auto: as few as give MAX_POINTS or less; 0: no points
     log_every_n_steps: int | str = "auto"
-    # what reads `Rows`, if the network can; whether the training's batches are `Rows`, and those of evaluation
+    # what reads `Rows`, if the network can; whether the config chooses that the training's batches are `Rows`; whether
+    # they are, and those of evaluation
     reader: RowReader | None = None
-    takes_rows = evaluates_rows = False
+    prefers_rows = takes_rows = evaluates_rows = False
 
     def __init__(
         self, net: nn.Module, loss: Loss, optim: Callable[..., torch.optim.Optimizer], schedule: Schedule | None
@@ -401,8 +402,6 @@ class Supervised(pl.LightningModule):
         # in the middle of an accumulation
         if self.record.window or self._skips:
             checkpoint["window"] = {"gradients": [p.grad for p in self.parameters()], "skips": self._skips}
-        if self.takes_rows:
-            checkpoint["first_layer"] = SKIPS_ZEROS
         # dropout draws from it
         checkpoint["rng"] = self._of_all_ranks(torch.get_rng_state())
         if self.device.type == "cuda":
@@ -412,7 +411,7 @@ class Supervised(pl.LightningModule):
         upgrade(checkpoint)
         # a resumed run computes as before, also if its config would choose otherwise now
         if self.reader:
-            self.takes_rows = checkpoint.get("first_layer") == SKIPS_ZEROS
+            self.takes_rows = checkpoint.get("made_with", {}).get("first_layer") == SKIPS_ZEROS
         steps = self.record.steps = checkpoint["steps"]
         self.record.load_state_dict(checkpoint["losses"])
         self.history, self._seconds_before = checkpoint.get("history", []), checkpoint.get("seconds", 0.0)
