@@ -41,6 +41,8 @@ import llvmlite.binding as llvm
 from seedbed.data.rows import UNROLLED
 
 WIDTHS = (8, 16, 32)
+# an image's list lies anywhere in memory: its first lines of 64 bytes are fetched some images ahead
+AHEAD, LINES = 4, 10
 POINTERS = ("table", "scale", "shift", "entries", "begins", "images", "weights", "bias", "out")
 SIZES = ("inputs", "count", "row", "out_row")
 ARGUMENTS = ", ".join([f"ptr noalias %{name}" for name in POINTERS] + [f"i64 %{name}" for name in SIZES])
@@ -84,6 +86,7 @@ def _multiply(columns: int) -> str:
     total = f"  %all = fadd {v} %sum0, %sum1\n" + _store(columns, "all", "out", "%b.out")
     return f"""
 declare {v} @llvm.fmuladd.v{width}f32({v}, {v}, {v})
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 define void @multiply({ARGUMENTS}) {{
 begin:
 {_load(columns, "start", "bias", "0")}
@@ -157,6 +160,7 @@ def _each_image(before: str, kept: str, first: str, carried: str, add: str, last
   %ends.at = getelementptr i64, ptr %begins.at, i64 1
   %k.first = load i64, ptr %begins.at
   %k.end = load i64, ptr %ends.at
+{_fetch_ahead()}
 {first}
   br label %test
 test:
@@ -174,6 +178,23 @@ done:
   %b.more = icmp slt i64 %b.next, %count
   br i1 %b.more, label %image, label %over
 over:"""
+
+
+def _fetch_ahead() -> str:
+    lines = "\n".join(
+        f"""  %line{n}.at = getelementptr i8, ptr %later.at, i64 {64 * n}
+  call void @llvm.prefetch.p0(ptr %line{n}.at, i32 0, i32 3, i32 1)"""
+        for n in range(LINES)
+    )
+    return f"""  %later = add i64 %b, {AHEAD}
+  %later.is = icmp slt i64 %later, %count
+  %later.b = select i1 %later.is, i64 %later, i64 %b
+  %later.images.at = getelementptr i64, ptr %images, i64 %later.b
+  %later.number = load i64, ptr %later.images.at
+  %later.begins.at = getelementptr i64, ptr %begins, i64 %later.number
+  %later.k = load i64, ptr %later.begins.at
+  %later.at = getelementptr i32, ptr %entries, i64 %later.k
+{lines}"""
 
 
 def _entry(width: int, u: int) -> str:
