@@ -196,6 +196,8 @@ def _hydra(overrides: Sequence[str]) -> Iterator[Any]:
         raise ConfigError(f"there is no {CONF}: install Seedbed in place, with pip install -e and its checkout's path")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    loggers = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    enabled = [logger for logger in loggers if not logger.disabled]
     try:
         check_words(overrides, CONF)
         with hydra_with(CONF) as hydra:
@@ -210,3 +212,6 @@ def _hydra(overrides: Sequence[str]) -> Iterator[Any]:
                 handler.close()  # train.log of the last run
         root.handlers[:] = handlers
         root.setLevel(level)
+        # hydra/job_logging=disabled means this run only
+        for logger in enabled:
+            logger.disabled = False

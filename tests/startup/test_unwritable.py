@@ -1,6 +1,7 @@
 """Folders that cannot be written, logging that is off, and terminals without our characters."""
 
 import ast
+import logging
 import os
 import shlex
 import subprocess
@@ -51,6 +52,7 @@ def test_file_in_the_place_of_a_jobs_folder_is_one_line(tmp_path):
 def test_logging_may_be_off(tmp_path, choice):
     run = seedbed.train(*SHORT, f"hydra.run.dir={tmp_path}/run", f"hydra/job_logging={choice}")
     assert run.metrics["status"] == "completed" and not (tmp_path / "run/train.log").exists()
+    assert not logging.getLogger("seedbed").disabled
 
 
 def test_locale_of_ascii_prints_a_question_mark_and_writes_utf_8(tmp_path):

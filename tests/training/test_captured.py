@@ -103,7 +103,10 @@ ROWS = [
     ["model=linear", "optim=sgd"],
     ["model=mlp", "optim=momentum", "schedule=one_cycle", "trainer.gradient_clip_val=0.05"],
     ["model=mlp", "optim=adam", "schedule=one_cycle", "model.dropout=0.3", "trainer.precision=64-true"],
-    ["model=convnet", "optim=adamw", "schedule=cosine", "loss=cross_entropy", "data.batch_size=1500"],
+    pytest.param(
+        ["model=convnet", "optim=adamw", "schedule=cosine", "loss=cross_entropy", "data.batch_size=1500"],
+        marks=pytest.mark.slow,
+    ),
     ["model=linear_scratch", "optim=basic", "schedule=linear", "trainer.precision=bf16-mixed"],
     ["model=linear", "optim=rmsprop", "+trainer.gradient_clip_algorithm=value", "trainer.gradient_clip_val=0.01"],
     [

@@ -22,31 +22,41 @@ from seedbed.errors import ConfigError
 
 def read_metrics(folder: str | Path) -> dict[str, Any] | None:
     """Return the content of metrics.json, or None without one. Raises ConfigError if it is damaged."""
-    path = f"{folder}/metrics.json"
     try:
-        with open(path, "rb") as file:
+        with open(f"{folder}/metrics.json", "rb") as file:
             metrics = json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         metrics = None
-    if not isinstance(metrics, dict) or "status" not in metrics:
-        raise ConfigError(f"{path}: is damaged; remove it to have the run start again or go on from its checkpoint")
+    if not isinstance(metrics, dict):
+        raise _damaged(folder)
     return metrics
+
+
+def _damaged(folder: str | Path) -> ConfigError:
+    hint = "remove it to have the run start again or go on from its checkpoint"
+    return ConfigError(f"{folder}/metrics.json: is damaged; {hint}")
+
+
+def _status(metrics: Mapping[str, Any], folder: str | Path) -> str:
+    if "status" not in metrics:
+        raise _damaged(folder)
+    return metrics["status"]
 
 
 def state(folder: str | Path) -> str:
     """Return completed, diverged, failed, interrupted or pending."""
     metrics = read_metrics(folder)
     if metrics is not None:
-        return metrics["status"]
+        return _status(metrics, folder)
     return "interrupted" if os.path.isdir(folder) else "pending"
 
 
 def finished(folder: str | Path) -> dict[str, Any] | None:
     """Return the metrics of a job that is not to run again; None for one that failed or has not ended."""
     metrics = read_metrics(folder)
-    return None if metrics is None or metrics["status"] == "failed" else metrics
+    return None if metrics is None or _status(metrics, folder) == "failed" else metrics
 
 
 def returned(metrics: Mapping[str, Any] | None, name: str | None) -> float | None:
