@@ -10,6 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,34 @@ def test_closing_stops_what_has_not_begun(workers_find_this_file, tmp_path, kind
     assert next(running) == (0, None)
     running.close()
     assert {path.name for path in tmp_path.glob("[0-9]")} == {"0"}
+
+
+def end_the_other_worker(task):
+    """Task 0 returns when task 1 has begun; task 1 handles SIGTERM, as training does, and ends the worker of task 0."""
+    idle, busy = (Path(task["folder"], name) for name in ("idle", "busy"))
+    if task["number"] == 0:
+        while not busy.exists():
+            time.sleep(0.01)
+        idle.write_text(str(os.getpid()))
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    busy.touch()
+    while not idle.exists() or not idle.read_text():
+        time.sleep(0.01)
+    # by then it waits for a task
+    time.sleep(0.5)
+    os.kill(int(idle.read_text()), signal.SIGTERM)
+    # by then the pool has noticed, and told this worker to end
+    time.sleep(1)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_worker_that_a_signal_ends_while_it_waits_holds_up_no_other(workers_find_this_file, tmp_path):
+    tasks = [{"folder": str(tmp_path), "number": n} for n in range(2)]
+    run = threading.Thread(target=lambda: list(Processes(2).run(end_the_other_worker, tasks)), daemon=True)
+    run.start()
+    run.join(60)
+    assert not run.is_alive()
 
 
 class Threads:

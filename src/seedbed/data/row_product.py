@@ -116,12 +116,14 @@ def _call(which: int, source: Source, batches: Sequence[Tensor], weight: Tensor,
         raise ValueError("the outputs of a network are not beside each other in memory")
     count, columns = out.shape[-2:]
     inputs, row, widest = weight.shape[-1], weight.stride(-1), WIDTHS[-1]
+    # as few blocks of columns as possible, of nearly equal size: each size is compiled by itself
+    block = -(-columns // -(-columns // widest))
     table = torch.empty(inputs * widest)
     read = table.data_ptr(), *source.addresses
     # from a batch's networks to the next one's, in floats
     apart = weight.stride(0) * (columns // weight.shape[-2]), columns, count * columns
     places = [v.data_ptr() for v in (weight, bias, out)]
     for p, rows in enumerate(batches):
-        for first in range(0, columns, widest):
+        for first in range(0, columns, block):
             at = (place + FLOAT * (p * step + first) for place, step in zip(places, apart, strict=True))
-            loops(min(columns - first, widest))[which](*read, rows.data_ptr(), *at, inputs, count, row, columns)
+            loops(min(columns - first, block))[which](*read, rows.data_ptr(), *at, inputs, count, row, columns)

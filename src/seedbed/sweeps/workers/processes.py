@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -23,7 +25,7 @@ class Processes:
         # spawn: a forked child would inherit the threads' locks of torch. cloudpickle: `call` holds a function of
         # __main__, whose decorated form hides it from pickle
         pickled = cloudpickle.dumps(call)
-        pool = ProcessPoolExecutor(min(self.n_jobs, len(tasks)), get_context("spawn"), initializer=use_one_thread)
+        pool = ProcessPoolExecutor(min(self.n_jobs, len(tasks)), get_context("spawn"), initializer=prepare)
         waiting, running = deque(enumerate(tasks)), {}
         try:
             while waiting or running:
@@ -41,9 +43,13 @@ class Processes:
             pool.shutdown(cancel_futures=True)
 
 
-def use_one_thread() -> None:
-    """Threads of small operations wait for each other longer than they work. Called before torch is imported."""
+def prepare() -> None:
+    """Prepare a worker; called before torch is imported."""
+    # threads of small operations wait for each other longer than they work
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A worker that waits for a task holds the lock of their queue. An exception gives it back; a worker that a signal
+    # ends without one keeps it, and the others wait for ever.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def call_pickled(call: bytes, task: Task) -> None:
