@@ -3,8 +3,11 @@
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from seedbed.data import rows
+from seedbed.models.first_linear import first_linear, leaves
 from seedbed.training.build import Parts, build_data
 from seedbed.training.row_choice import images_read, reader_for
 
@@ -88,6 +91,23 @@ def test_dense_product_where_batches_are_seen_or_it_would_not_pay(composed, word
     config, _ = composed("trainer.max_epochs=100", *words)
     module = Parts().module(config, build_data(config))
     assert not module.takes_rows
+
+
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) + x
+
+
+def test_only_plain_layers_are_taken_apart():
+    relu, head = nn.ReLU(), [nn.Flatten(), nn.Linear(4, 4)]
+    assert first_linear(nn.Sequential(*head, relu)) == "1"
+    assert first_linear(nn.Sequential(nn.Sequential(*head), relu)) == "0.1"
+    # called twice, but named once
+    assert first_linear(nn.Sequential(*head, relu, nn.Linear(4, 4), relu)) is None
+    assert first_linear(nn.Sequential(nn.Flatten(), Residual(nn.Linear(4, 4)))) is None
+    assert first_linear(nn.Sequential(nn.Flatten(2), nn.Linear(4, 4))) is None
+    assert first_linear(nn.Sequential(nn.Flatten(), weight_norm(nn.Linear(4, 4)))) is None
+    assert [name for name, _ in leaves(nn.Sequential(*head, Residual(relu)))] == ["0", "1", "2"]
 
 
 def test_layers_with_hooks_are_called(composed, pays):

@@ -123,6 +123,9 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[Tensor | Rows, Tensor]]:
         step, size = self.batch_size * self.world, self.batch_size
+        if self.source:
+            # made by this thread, before those that share the members ask for it
+            _ = self.source.addresses
         resume, self._resume = self._resume, None  # the next pass starts at its first batch
         start = resume["position"] if resume and resume["epoch"] == self.sampler.epoch else 0
         state = self._state = {"epoch": self.sampler.epoch, "position": start}

@@ -19,9 +19,9 @@ MULTIPLY, ADD_GRADIENT = 0, 1
 
 
 class RowLinear(torch.autograd.Function):
-    """x [B, I], the images `rows` [B] of the source, · weight [O, I] + bias [O] → [B, O].
+    """A linear layer on the images `rows` [B] of the source: x [B, I] · weight [O, I] + bias [O] → [B, O].
 
-    weight: its outputs are beside each other in memory, as `outputs_last` does.
+    weight: laid out in memory by `outputs_last`.
     """
 
     @staticmethod
@@ -43,12 +43,12 @@ class RowLinear(torch.autograd.Function):
 class RowLinears(torch.autograd.Function):
     """The same for m networks: x [B, I] of each piece · weight [m, O, I] + bias [m, O] → [m, B, O].
 
-    gradient: the tensor to write the gradient by the weights into, which is laid out in memory as `weight` is.
+    gradient: where the backward pass writes the weights' gradient; laid out in memory as `weight` is.
     """
 
     @staticmethod
     def forward(
-        ctx, weight: Tensor, bias: Tensor | None, source: Source, pieces: Sequence[Piece], gradient: Tensor
+        ctx, weight: Tensor, bias: Tensor | None, source: Source, pieces: Sequence[Piece], gradient: Tensor | None
     ) -> Tensor:
         ctx.source, ctx.runs, ctx.biased, ctx.gradient = source, _runs(weight, pieces), bias is not None, gradient
         result, start = weight.new_empty(len(weight), len(pieces[0][0]), weight.shape[1]), _start(weight, bias, source)
@@ -98,10 +98,7 @@ def _runs(weight: Tensor, pieces: Sequence[Piece]) -> list[tuple[list[Tensor], s
 
 
 def _start(weight: Tensor, bias: Tensor | None, source: Source) -> Tensor:
-    """Return the outputs [(M,) O] for an image of zeros. An offset of all inputs is a term of rank one:
-
-    (x − s) · w = x · w − s · w.
-    """
+    """Return the outputs [(M,) O] for an image of zeros: bias − s · w, because (x − s) · w = x · w − s · w."""
     bias = weight.new_zeros(weight.shape[:-1]) if bias is None else bias
     return bias - weight @ source.shift if source.is_shifted else bias
 
@@ -109,16 +106,20 @@ def _start(weight: Tensor, bias: Tensor | None, source: Source) -> Tensor:
 def _call(which: int, source: Source, batches: Sequence[Tensor], weight: Tensor, bias: Tensor, out: Tensor) -> None:
     """Call one of the loops for P batches [B] with m/P networks each, for some columns at a time.
 
-    weight: [(m,) O, I]; bias: [(m,) O]; out: [(P,) B, m/P · O], contiguous. Raises ValueError if a network's outputs
-    are not beside each other in memory.
+    weight: [(m,) O, I]; bias: [(m,) O]; out: [(P,) B, m/P · O], contiguous. `add_gradient` writes the first two. The
+    loops take addresses: raises ValueError unless all is as they need it.
     """
+    count, columns = out.shape[-2:]
     if weight.stride(-2) != 1 and weight.shape[-2] != 1:
         raise ValueError("the outputs of a network are not beside each other in memory")
-    count, columns = out.shape[-2:]
+    if {v.dtype for v in (weight, bias, out)} != {torch.float32} or weight.shape[-1] != len(source.scale):
+        raise ValueError(f"weights are float32 [O, {len(source.scale)}]: got {weight.dtype} {[*weight.shape]}")
+    if any(r.dtype != torch.int64 or not r.is_contiguous() or len(r) != count for r in batches) or not count:
+        raise ValueError(f"each batch has {count} rows, int64 and contiguous, and at least one")
     inputs, row, widest = weight.shape[-1], weight.stride(-1), WIDTHS[-1]
     # as few blocks of columns as possible, of nearly equal size: each size is compiled by itself
     block = -(-columns // -(-columns // widest))
-    table = torch.empty(inputs * widest)
+    table = torch.empty(inputs * widest, dtype=torch.float32)
     read = table.data_ptr(), *source.addresses
     # from a batch's networks to the next one's, in floats
     apart = weight.stride(0) * (columns // weight.shape[-2]), columns, count * columns

@@ -18,13 +18,18 @@ from torch import Tensor
 
 # skipping zeros pays if at most this share of the pixels is not 0
 MOST_FILLED = 0.3
-# LEAST_IMAGES, read by one network after another, pay for the lists and the compiled loops, 0.1 s; a batch of
-# LEAST_BATCH images pays for its calls
+# From LEAST_IMAGES on (those that each network reads, added up) skipping saves more than lists and compilation cost,
+# 0.1 s; from LEAST_BATCH on, it saves more than the calls for a batch cost.
 LEAST_IMAGES, LEAST_BATCH = 200_000, 32
-# an image's list has a multiple of this many entries
+# the loops add up an image's entries in two sums, so its list has an even number of them
 UNROLLED = 2
 # images whose lists are made at a time, in the cache
 BLOCK = 256
+
+
+def can_be_compiled() -> bool:
+    """Return whether the loops' compiler is installed; without it the product is dense."""
+    return find_spec("llvmlite") is not None
 
 
 class Source:
@@ -32,7 +37,7 @@ class Source:
 
     def __init__(self, pixels: Tensor, divisor: Tensor | float, shift: Tensor | float):
         self.pixels = pixels.flatten(1)
-        zeros = torch.zeros(pixels.shape[1:])
+        zeros = torch.zeros(pixels.shape[1:], dtype=torch.float32)
         # the number that multiplies each pixel, and the shift: float32 [I] each
         self.scale, self.shift = (1 / (zeros + divisor)).flatten(), (zeros + shift).flatten()
         self.is_shifted = bool(self.shift.any())
@@ -44,9 +49,8 @@ class Source:
 
     def pays(self, images: float, batch_size: int) -> bool:
         """Return whether to skip zeros in a training that reads so many images."""
-        # without the compiler the product is dense
-        enough = images >= LEAST_IMAGES and batch_size >= LEAST_BATCH and find_spec("llvmlite")
-        return bool(enough) and self.filled <= MOST_FILLED
+        enough = images >= LEAST_IMAGES and batch_size >= LEAST_BATCH
+        return enough and can_be_compiled() and self.filled <= MOST_FILLED
 
     @cached_property
     def entries(self) -> tuple[Tensor, Tensor]:

@@ -47,7 +47,7 @@ class StackedNet(nn.Module):
         if self.first_linear:
             for name, _ in [*islice(leaves(skeleton), 2)]:
                 skeleton.set_submodule(name, nn.Identity())
-        behind = all(isinstance(module, INDEPENDENT) for _, module in leaves(skeleton))
+        behind = all(type(module) in INDEPENDENT for _, module in leaves(skeleton))
         self.takes_rows = self.first_linear is not None and behind
         # in a list, because its parameters are not the stack's
         self.skeleton = [skeleton]

@@ -21,7 +21,7 @@ from seedbed.optim.stacked import stacked
 from seedbed.optim.stacked_optimizer import StackedOptimizer
 from seedbed.schedules import Schedule
 from seedbed.training.loss_record import LossRecord
-from seedbed.training.supervised import Supervised, by_class
+from seedbed.training.supervised import Supervised, by_class, exact
 
 
 class Stack(Supervised):
@@ -320,7 +320,7 @@ class Stack(Supervised):
         else:
             output = self.net(x)
         losses = _member_losses(self._distinct_losses, output, y, None)
-        self.add_evaluated((losses * len(y)).double(), len(y))
+        self.add_evaluated(exact(losses * len(y)), len(y))
         if not y.is_floating_point():
             # predictions are row by row: all members' rows in one call
             predicted = self.loss.predict(output.flatten(0, 1)).view(self.net.members, len(y))

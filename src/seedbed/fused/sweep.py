@@ -240,7 +240,7 @@ class FusedSweep:
             job = self.jobs[number]
             if finished(job.folder):
                 continue  # written before the sweep was killed
-            path = {"first_layer": SKIPS_ZEROS} if stack.net.skips_zeros else {}
+            path = {"first_layer": SKIPS_ZEROS} if stack.takes_rows else {}
             metrics = {**records.metrics(i, share), "seed": job.config["seed"], **path}
             rows = records.rows(i, share)
             if metrics["status"] == "diverged":

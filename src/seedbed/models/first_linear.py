@@ -10,9 +10,13 @@ from seedbed.models.linear import LinearLayer
 
 
 def leaves(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """Yield (name, module) of a network's layers in the order of their calls, which nn.Sequential guarantees."""
-    if isinstance(net, nn.Sequential):
-        for name, child in net.named_children():
+    """Yield (name, module) of a network's layers in the order of their calls, which nn.Sequential guarantees.
+
+    A module of another class is one layer, and so is a Sequential that calls one of its modules twice.
+    """
+    children = dict(net.named_children())
+    if type(net) is nn.Sequential and len(children) == len(net):
+        for name, child in children.items():
             yield from leaves(child, f"{prefix}{name}.")
     else:
         yield prefix.rstrip("."), net
@@ -21,4 +25,6 @@ def leaves(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
 def first_linear(net: nn.Module) -> str | None:
     """Return the name of the linear layer behind a Flatten with which `net` begins; None if it begins otherwise."""
     (_, first), (name, second), *_ = [*leaves(net), ("", None), ("", None)]
-    return name if isinstance(first, nn.Flatten) and isinstance(second, nn.Linear | LinearLayer) else None
+    # a class derived from these may do more
+    flattens = type(first) is nn.Flatten and (first.start_dim, first.end_dim) == (1, -1)
+    return name if flattens and type(second) in (nn.Linear, LinearLayer) else None

@@ -19,9 +19,9 @@ from seedbed.optim.stacked_optimizer import Number, StackedOptimizer
 
 
 class DeviceStep:
-    """Steps `params`, those that get gradients, as `optimizer` does, whose state stays complete.
+    """Steps `params`, which all get gradients, as `optimizer` does; the optimiser's state stays complete.
 
-    Which numbers change is found out on the way: one that differs from the step before is a tensor from then on.
+    A number becomes a tensor on the device at the first step in which it differs from the step before.
     Raises TypeError for an optimiser whose arithmetic no stack has, and for parameters at different steps.
     """
 

@@ -145,7 +145,7 @@ class StackedOptimizer(torch.optim.Optimizer):
         return due
 
     def coefficients(self, step: float | None) -> dict[str, Number | bool]:
-        """Return the arguments of `_update` for a step, the first being 1; None where its number does not matter."""
+        """Return the arguments of `_update` for a step, from 1 on; step=None where the number does not matter."""
         for name, seen in self._seen.items():
             now = self.param_groups[0][name]
             if seen is not now and not torch.equal(seen, now):

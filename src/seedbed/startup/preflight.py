@@ -88,8 +88,8 @@ class Preflight(Callback):
             check_metric(config)
             if OmegaConf.select(config, "hydra.launcher.halving.factor") and metric.startswith("test/"):
                 raise ConfigError(f"optimized_metric={metric}: halving decides during training, by val/… or train/loss")
-        except ConfigError as error:
-            raise Refusal(str(error)) from None
+        except (ConfigError, OmegaConfBaseException) as error:
+            raise Refusal(str(error).splitlines()[0]) from None
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         # Hydra 1.4 calls this for a sweep that was interrupted, too

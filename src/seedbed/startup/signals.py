@@ -1,7 +1,8 @@
 """SIGTERM and Ctrl-C outside the training: at most one line and exit code 143 or 130, at any moment of a command.
 
 During the imports of train.py a signal ends the process. Then `raise_once` makes an exception of it, so that workers
-are told and folders are released; while a run trains, training/interruption.py handles it; at the exit `end_at_once`.
+are told and folders are released. While a run trains, training/interruption.py handles it. At the exit, after
+`end_at_once`, it ends the process again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _handle(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
 def code_of_signal() -> int | None:
     """Return the exit code of the signal that came; None without one.
 
-    Somebody else's code may have lost the exception, or made another one of it.
+    A library may have swallowed the exception, or raised another in its place.
     """
     return 128 + _came[0] if _came else None
 
@@ -52,7 +53,7 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 def _raise(number: int, frame: FrameType | None) -> NoReturn:
     _came.append(number)
     end_at_once()
-    # torch, half imported, logs when the process exits; what fails because of the signal is no news
+    # a half-imported torch logs at the exit; errors that the signal caused are not worth a line
     logging.disable()
     if number == signal.SIGINT:
         raise KeyboardInterrupt

@@ -45,7 +45,7 @@ def _unread(word: str, key: str, text: str) -> Refusal:
 
 
 def _check_choice(override: Override, word: str, folder: Path) -> None:
-    """Raise Refusal for a choice of a group that is no name, and for a group taken away that every run needs."""
+    """Raise Refusal if a group's choice is not a name, or if a group that every run needs is removed."""
     group, value = override.key_or_group, override.value()
     if not group:
         raise Refusal(f"{word}: must name a key")

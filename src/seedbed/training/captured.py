@@ -43,7 +43,7 @@ class Recorder(Protocol):
         ...
 
     def record(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Record what the call does on the device; return what does it again, and does it for the first time."""
+        """Record the call's kernels, without running them; return the function that runs them."""
         ...
 
 

@@ -127,7 +127,10 @@ class DataModule(pl.LightningDataModule):
 
     def source_of(self, split: Split) -> Source:
         """Return the `Source` of a split, from which its `Rows` are read; it is made once."""
-        return self._sources.setdefault(id(split[0]), Source(split[0], **self.conversion))
+        key = id(split[0])
+        if key not in self._sources:
+            self._sources[key] = Source(split[0], **self.conversion)
+        return self._sources[key]
 
     def train_dataloader(self) -> Loader:
         shuffle = self.shuffle and not (self.trainer is not None and self.trainer.overfit_batches)

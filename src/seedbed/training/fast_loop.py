@@ -106,7 +106,8 @@ class FastLoop(_TrainingEpochLoop):
         # Lightning's loop keeps the gradients of its last step
         if first % accumulate == 0:
             optimizer.zero_grad()
-        if captured := self._captured:
+        captured = self._captured if accumulate == 1 else None
+        if captured:
             captured.check()
         deadline = time.perf_counter() + CALL
         last_step = _last_step(trainer, module.steps)

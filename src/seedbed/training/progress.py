@@ -24,7 +24,7 @@ log = logging.getLogger("seedbed")
 
 
 class Notes(Callback):
-    """Logs lines after the run's first batch, or at its end: until then it may be refused, with one line alone."""
+    """Logs lines after the run's first batch, or at its end, so that a run that is refused prints only the reason."""
 
     per_call = True  # see FastLoop
 

@@ -14,15 +14,17 @@ from seedbed.training.row_reader import RowReader
 
 # callbacks that neither see nor change a training batch, nor watch the first layer
 BLIND = {"lightning.pytorch.callbacks.EarlyStopping", "seedbed.callbacks.pictures.Pictures"}
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 SUPERVISED = "seedbed.training.supervised.Supervised"
 
 
 def reader_for(net: nn.Module, config: Mapping[str, Any], data: DataModule) -> RowReader | None:
     """Return a reader for the run's network; None if its first layer, its data or a callback does not allow that."""
     plain = config["trainer"]["devices"] == 1 and config["module"]["_target_"] == SUPERVISED
-    blind = all(node["_target_"] in BLIND for node in config["callbacks"].values())
-    # a layer of another class, or with hooks, does more than a product
-    plain &= not any(layer._forward_hooks or layer._forward_pre_hooks for layer in net.modules())
+    nodes = config["callbacks"].values()
+    blind = all(isinstance(node, Mapping) and node.get("_target_") in BLIND for node in nodes)
+    # a layer with hooks does more than a product
+    plain &= not any(getattr(layer, hooks) for layer in net.modules() for hooks in HOOKS)
     if not (plain and blind and rows_suit(config, data) and first_linear(net)):
         return None
     return RowReader(net)
@@ -37,9 +39,9 @@ def rows_suit(config: Mapping[str, Any], data: DataModule) -> bool:
 
 
 def images_read(config: Mapping[str, Any], data: DataModule) -> float:
-    """Return how many images a run reads in training, as its epochs say, or its steps if these alone end it.
+    """Return how many images a run reads in training by its max_epochs, or by its max_steps if it has no max_epochs.
 
-    It does not matter whether a run stops early, so that it goes on to the bits of one that did not stop. 0: not known.
+    Early stopping is ignored, so that a run that goes on has the bits of one that did not stop. 0: not known.
     """
     trainer = config["trainer"]
     epochs, steps = trainer["max_epochs"], trainer.get("max_steps", -1)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seedbed.data.rows import Rows
+from seedbed.data.rows import Rows, can_be_compiled
 from seedbed.errors import ConfigError
 from seedbed.losses import Loss
 from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
@@ -64,8 +64,8 @@ class Supervised(pl.LightningModule):
     LOSSES: tuple[str, ...] = (TRAIN_LOSS,)
     # steps between two points of train/loss and lr; auto: as few as give MAX_POINTS or less; 0: no points
     log_every_n_steps: int | str = "auto"
-    # what reads `Rows`, if the network can; whether the config chooses that the training's batches are `Rows`; whether
-    # they are, and those of evaluation
+    # reader: computes outputs from `Rows`; None if the network cannot. prefers_rows: the config chooses `Rows` for the
+    # training; takes_rows, evaluates_rows: the batches of training and of evaluation are `Rows`
     reader: RowReader | None = None
     prefers_rows = takes_rows = evaluates_rows = False
 
@@ -138,6 +138,9 @@ class Supervised(pl.LightningModule):
         for optimizer in trainer.optimizers:
             restore(optimizer)
         self.total_steps = self._estimated_steps()
+        for callback in self._accumulations():
+            # Lightning leaves it out where a run goes on inside an epoch
+            trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(trainer.current_epoch)
         # looked up here and not in every step
         self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
         self._several, self._optimizer = trainer.world_size > 1, trainer.optimizers[0]
@@ -159,12 +162,14 @@ class Supervised(pl.LightningModule):
     def _estimated_steps(self) -> int:
         """Return the optimiser steps of the whole run; Lightning's estimate takes one accumulation for all epochs."""
         trainer, epochs = self.trainer, self.trainer.max_epochs
-        for callback in trainer.callbacks:
-            if isinstance(callback, pl.callbacks.GradientAccumulationScheduler) and (epochs or 0) > 0:
-                batches, by_epoch = trainer.num_training_batches, callback.get_accumulate_grad_batches
-                steps = sum(math.ceil(batches / by_epoch(epoch)) for epoch in range(epochs))
-                return min(steps, trainer.max_steps) if trainer.max_steps >= 0 else steps
+        for callback in self._accumulations() if (epochs or 0) > 0 else ():
+            batches, by_epoch = trainer.num_training_batches, callback.get_accumulate_grad_batches
+            steps = sum(math.ceil(batches / by_epoch(epoch)) for epoch in range(epochs))
+            return min(steps, trainer.max_steps) if trainer.max_steps >= 0 else steps
         return trainer.estimated_stepping_batches
+
+    def _accumulations(self) -> list[pl.callbacks.GradientAccumulationScheduler]:
+        return [c for c in self.trainer.callbacks if isinstance(c, pl.callbacks.GradientAccumulationScheduler)]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
         self.set_rates(self._optimizer, self.steps / self.total_steps)
@@ -340,7 +345,7 @@ class Supervised(pl.LightningModule):
         if not len(y):
             return
         output = self(x)
-        self.add_evaluated(self.loss(output, y).double() * len(y), len(y))
+        self.add_evaluated(exact(self.loss(output, y)) * len(y), len(y))
         if not y.is_floating_point():
             self._answered += by_class(y, self.loss.predict(output) == y, self.trainer.datamodule.num_classes)
 
@@ -411,7 +416,8 @@ class Supervised(pl.LightningModule):
         upgrade(checkpoint)
         # a resumed run computes as before, also if its config would choose otherwise now
         if self.reader:
-            self.takes_rows = checkpoint.get("made_with", {}).get("first_layer") == SKIPS_ZEROS
+            skipped = checkpoint.get("made_with", {}).get("first_layer") == SKIPS_ZEROS
+            self.takes_rows = skipped and can_be_compiled()
         steps = self.record.steps = checkpoint["steps"]
         self.record.load_state_dict(checkpoint["losses"])
         self.history, self._seconds_before = checkpoint.get("history", []), checkpoint.get("seconds", 0.0)
@@ -441,10 +447,15 @@ class Supervised(pl.LightningModule):
         return states[self.trainer.global_rank % len(states)].clone()
 
 
+def exact(numbers: Tensor) -> Tensor:
+    """Return numbers as float64, on the CPU where the device has none."""
+    return (numbers.cpu() if numbers.device.type == "mps" else numbers).double()
+
+
 def by_class(target: Tensor, right: Tensor, classes: int) -> Tensor:
     """Count right answers and samples by class: target [B], right [B] → [2, C]; right [M, B] → [2, M, C]."""
     # a comparison instead of one_hot, which looks at the values and so waits for a GPU; float64: under autocast a
     # product of float32 would be rounded
-    one_hot = (target[:, None] == torch.arange(classes, device=target.device)).double()
-    counts = right.double() @ one_hot
+    one_hot = exact(target[:, None] == torch.arange(classes, device=target.device))
+    counts = exact(right) @ one_hot
     return torch.stack([counts, one_hot.sum(0).expand_as(counts)])
