@@ -11,6 +11,9 @@ from seedbed.training.build import Config, Parts, build_callbacks, points_every
 from seedbed.training.datamodule import DataModule
 from seedbed.training.row_choice import images_read, rows_suit
 
+# members whose images are added up where it is decided whether skipping zeros pays
+MANY = 16
+
 
 class Unfit(Exception):
     """Raised where runs of a stack cannot be built; `places` are their positions in it."""
@@ -46,7 +49,8 @@ def build_stack(
     stack = Stack(nets, groups, losses, type(optimizers[0]), defaults, schedules, stopper, halving)
     stack.log_every_n_steps = points_every(configs[0])
     if may_skip and stack.net.takes_rows and rows_suit(configs[0], data):
-        images = len(nets) * images_read(configs[0], data)
+        # a small stack computes as the solo runs of its members do
+        images = images_read(configs[0], data) * (len(nets) if len(nets) >= MANY else 1)
         if data.source_of(data.splits.train).pays(images, data.batch_size):
             stack.net.skip_zeros()
             stack.prefers_rows = stack.takes_rows = stack.evaluates_rows = True
