@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -122,10 +123,11 @@ def test_suggestion_for_the_default_mlp_is_where_a_sweep_has_its_best(finder):
 
 @pytest.mark.slow
 def test_suggestion_for_the_default_mlp_trains_to_half_a_point_of_the_best_of_a_sweep(finder, fit):
-    lr = finder().suggestion
-    accuracy = {x: fit(f"optim.lr={x}").metrics["val/accuracy"] for x in (lr, 0.03, 0.1, 0.3, 1, 3, 5)}
-    # runs of one seed scatter by 0.003
-    assert accuracy[lr] > max(accuracy.values()) - 0.008
+    # the mean over seeds: runs of one seed scatter by 0.003
+    def accuracy(lr: float) -> float:
+        return fmean(fit(f"optim.lr={lr}", f"seed={seed}").metrics["val/accuracy"] for seed in range(3))
+
+    assert accuracy(finder().suggestion) > max(map(accuracy, (0.03, 0.1, 0.3, 1, 3, 5))) - 0.005
 
 
 @pytest.mark.parametrize(

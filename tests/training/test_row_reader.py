@@ -53,7 +53,7 @@ def test_a_run_without_zeros_is_the_dense_one(fit, pays, words):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_resumed_run_computes_as_before(fit, pays, tmp_path, caplog, before):
-    """Also if its new number of epochs would choose otherwise."""
+    """A resumed run keeps its checkpoint's first layer, even if its new number of epochs would choose another."""
     words = ["optim=momentum", "data.normalize=standard"]
     pays(before)
     whole = fit(*words, "trainer.max_epochs=3")

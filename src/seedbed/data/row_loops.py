@@ -146,7 +146,7 @@ def _each_row(width: int, label: str, before: str, body: str, after: str, i: str
 
 
 def _each_image(before: str, kept: str, first: str, carried: str, add: str, last: str) -> str:
-    """Do `first`, `add` for each UNROLLED entries and `last` for each image %b.
+    """Loop over images %b: do `first`, then `add` for every UNROLLED entries, then `last`.
 
     kept, carried: the values that pass from image to image, and from one `add` to the next.
     """

@@ -60,7 +60,7 @@ class Source:
         """
         count, inputs = self.pixels.shape
         numbers, lengths = [], np.zeros(count + 1, np.int64)
-        # one column more, for the entry of 0
+        # one column more than pixels, where the entry of 0 comes from
         columns = np.append(np.arange(inputs, dtype=np.uint32) << np.uint32(8), np.uint32(0))
         for start in range(0, count, BLOCK):
             pixels = np.pad(self.pixels[start : start + BLOCK].numpy(), ((0, 0), (0, 1)))

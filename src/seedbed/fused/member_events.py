@@ -59,7 +59,7 @@ class MemberEvents:
         self._due = now + max(self.every, (now - start) / SHARE)
 
     def rest(self, steps: Sequence[int]) -> Iterator[bytes]:
-        """Yield what each member's file lacks after training and test, besides the HParams record."""
+        """Yield the records that each member's file still lacks after training and test, without the HParams record."""
         curves = _Curves(self.stack, steps)
         return self._contents([*curves.since(self._points, self._epochs), *curves.over_epochs(), *curves.tested()])
 

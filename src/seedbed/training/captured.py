@@ -203,6 +203,6 @@ def why_uncaptured(trainer: pl.Trainer) -> str | None:
 
 
 def _layers(module: nn.Module) -> Iterable[nn.Module]:
-    """Yield the layers of the network and the losses; those of a stack stand in its skeleton."""
+    """Yield the layers of the network, which a stack keeps in its skeleton, and of the loss."""
     for part in (module.net, *getattr(module.net, "skeleton", ()), module.loss):
         yield from part.modules()

@@ -110,7 +110,7 @@ class StopOnSignal(pl.Callback):
 
 
 def in_any_process(trainer: pl.Trainer, decision: bool) -> bool:
-    """Return whether one of the run's processes decides so; to be called in all of them.
+    """Return whether `decision` is true in any of the run's processes. All of them must call this.
 
     Lightning's `reduce_boolean_decision` would also wait at a barrier, in every step.
     """
