@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -313,8 +314,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first value that is not allowed."""
     # short keys first, so that an error names `seed` and not the `data.seed` that takes its value
     for key, value in sorted(leaves(config), key=lambda leaf: leaf[0].count(".")):
-        # a phase's keys are those of a schedule, a group's those of an optimiser
-        name = re.sub(r"\b(phases|groups)\.\d+\.", "", key)
+        name = _name_of_rule(key)
         rule = RULES.get(name)
         if rule is None:
             _refuse_inside_a_value(name)
@@ -324,6 +324,12 @@ def check(config: Mapping[str, Any]) -> None:
         check_schedule(config["schedule"], config["optim"])
     if "optimized_metric" in config:
         check_metric(config)
+
+
+@cache
+def _name_of_rule(key: str) -> str:
+    """Return the key without a phase's or a group's number: its keys are those of a schedule or an optimiser."""
+    return re.sub(r"\b(phases|groups)\.\d+\.", "", key)
 
 
 def _refuse_inside_a_value(name: str) -> None:

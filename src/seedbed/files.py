@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | Path, fsync: bool = False) -> Iterator[Path]:
+def replacing(path: str | Path, fsync: bool = False) -> Iterator[str]:
     """Yield a temporary path in the same folder; it takes the place of `path` when the block ends without an error.
 
     Several processes may replace one file at once: the last to finish wins. fsync: the content is on the disk before
     the name is, so that it outlives a power failure, too.
     """
-    temporary = Path(f"{path}.{os.urandom(4).hex()}.tmp")
+    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     try:
         yield temporary
         if fsync:
@@ -23,7 +23,8 @@ def replacing(path: str | Path, fsync: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 

@@ -86,7 +86,7 @@ def _save(cache: Path, kept: np.ndarray, array: np.ndarray) -> None:
     """Write a cache file, whole or not at all; where there is no room or no permission, do without it."""
     with suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(cache) as temporary, temporary.open("wb") as f:
+        with replacing(cache) as temporary, open(temporary, "wb") as f:
             np.save(f, kept)
             np.save(f, array)
 

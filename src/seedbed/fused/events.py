@@ -33,6 +33,8 @@ class Points:
         return Points(self.times, steps, {tag: values[members] for tag, values in self.values.items()})
 
 
+# the members of a stack begin at one time
+@lru_cache(1)
 def beginning(time: float) -> bytes:
     """Return the records that begin a file: the format's version and the layout of the custom scalars."""
     return _record(Event(wall_time=time, file_version="brain.Event:2")) + _record(

@@ -185,7 +185,7 @@ class SweepLauncher:
         overrides = {n: _by_key(lines) for n, lines in batch.items()}
         new = {n: values for n, values in overrides.items() if n not in known}
         width = max(2, len(str(max(batch, default=0))))
-        return job_names(new, self._swept(overrides.values()), self.config.hydra.runtime.choices, width) | known
+        return job_names(new, self._swept(overrides.values()), set(self.config.hydra.runtime.choices), width) | known
 
     def _swept(self, jobs: Iterable[Mapping[str, str]]) -> list[str]:
         """Return the keys that the sweeper varies, and those whose overrides differ between jobs."""

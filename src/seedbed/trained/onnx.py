@@ -104,12 +104,12 @@ def _metadata(loaded: Loaded) -> dict[str, str]:
     return {f"seedbed.{name}": json.dumps(value, ensure_ascii=False) for name, value in known.items()}
 
 
-def _difference(path: Path, images: Tensor, wanted: tuple[Tensor, ...]) -> float:
+def _difference(path: str, images: Tensor, wanted: tuple[Tensor, ...]) -> float:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     found = session.run(None, {"x": images.numpy()})
     differences = [
         (torch.from_numpy(a) - b).abs().max() / b.abs().max().clamp_min(1) for a, b in zip(found, wanted, strict=True)

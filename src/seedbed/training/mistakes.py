@@ -66,8 +66,8 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 
 def _not_found(error: BaseException) -> str:
-    """Return Hydra's "Error locating target 'a.b', set env var HYDRA_FULL_ERROR=1 …" with the reason instead."""
-    text = str(error).partition("\n")[0].partition(", set env var")[0]
+    """Return why Hydra makes no such target: "Error locating target 'a.b', set env var …" with the reason instead."""
+    text = str(error).partition("\nfull_key:")[0].partition(", set env var")[0]
     reason = error.__cause__.__cause__ if error.__cause__ else None
     return f"{text}: {reason}" if reason else text
 
