@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seedbed.losses import BCE, L1, MSE, NLL, RMSE, CrossEntropy, CrossEntropyScratch, MnistLoss
+from seedbed.losses import BCE, L1, MSE, NLL, RMSE, STACKS, CrossEntropy, CrossEntropyScratch, MnistLoss
 
 
 def numbers(target, K):
@@ -181,3 +181,15 @@ def test_probabilities_of_a_softmax_loss_are_the_softmax(loss):
 def test_probabilities_of_several_outputs_are_their_sigmoids(loss):
     output = torch.randn(6, 10, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(loss().probabilities(output), torch.sigmoid(output))
+
+
+@pytest.mark.parametrize("loss", STACKS)
+@pytest.mark.parametrize("K", [1, 10])
+@pytest.mark.parametrize("shared", [False, True])
+def test_loss_that_stacks_gives_each_networks_own_bits(loss, K, shared):
+    loss, output = loss(), torch.randn(5, 37, K, requires_grad=True)
+    target = torch.randint(max(K, 2), (37,) if shared else (5, 37))
+    alone = torch.stack([loss(output[m], target if shared else target[m]) for m in range(5)])
+    gradient = torch.autograd.grad(alone.sum(), output)[0]
+    together = loss(output, target)
+    assert torch.equal(together, alone) and torch.equal(torch.autograd.grad(together.sum(), output)[0], gradient)

@@ -56,17 +56,19 @@ class TargetLoss(Loss):
 
     def numbers(self, output: Tensor, target: Tensor) -> Tensor:
         """Return targets [B], class indices or numbers, as numbers of the output's shape [B, K]."""
-        if output.shape[1] == 1:
-            return target.unsqueeze(1).to(output.dtype)
+        target, outputs = target.unsqueeze(-1), output.shape[-1]
+        if outputs == 1:
+            return target.to(output.dtype)
         # a comparison instead of F.one_hot, which looks for the largest value and so waits for a GPU
-        return (target.unsqueeze(1) == torch.arange(output.shape[1], device=target.device)).to(output.dtype)
+        return (target == torch.arange(outputs, device=target.device)).to(output.dtype)
 
 
 class MnistLoss(TargetLoss):
     """Mean of 1 − p where the target is 1 and p where it is 0, with p = sigmoid(output) (fastbook ch. 4)."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        return (self.numbers(output, target) - output.sigmoid()).abs().mean()
+        # the last two dimensions, because this loss STACKS
+        return (self.numbers(output, target) - output.sigmoid()).abs().mean((-2, -1))
 
 
 class BCE(TargetLoss):
@@ -141,3 +143,8 @@ class NLL(Loss):
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         return F.nll_loss(output, target)
+
+
+# losses that take an output [m, B, K] with targets [m, B] or [B], too, and return the losses [m] of m networks. Others
+# do so under vmap, for 0.2 ms more.
+STACKS = (MnistLoss,)

@@ -15,7 +15,7 @@ from seedbed.data.rows import Rows
 from seedbed.fused.cores import Cores, KnownGradients, shares
 from seedbed.fused.halving import Halving, still_running
 from seedbed.fused.net import StackedNet
-from seedbed.losses import Loss
+from seedbed.losses import STACKS, Loss
 from seedbed.metrics import TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS, validation_merit
 from seedbed.optim.stacked import stacked
 from seedbed.optim.stacked_optimizer import StackedOptimizer
@@ -385,7 +385,9 @@ def _member_losses(distinct: Sequence[tuple[Loss, Tensor]], output: Tensor, y: T
     distinct: each loss, with the members that have it.
     """
     if len(distinct) == 1:
-        return vmap(distinct[0][0], in_dims=(0, y_dim))(output, y)
+        loss, _ = distinct[0]
+        # a class of the user's may derive from one that stacks
+        return loss(output, y) if type(loss) in STACKS else vmap(loss, in_dims=(0, y_dim))(output, y)
     # one call for each distinct loss
     losses = output.new_empty(len(output))
     for loss, members in distinct:
