@@ -114,7 +114,7 @@ def _call(which: int, source: Source, batches: Sequence[Tensor], weight: Tensor,
         raise ValueError("the outputs of a network are not beside each other in memory")
     if {v.dtype for v in (weight, bias, out)} != {torch.float32} or weight.shape[-1] != len(source.scale):
         raise ValueError(f"weights are float32 [O, {len(source.scale)}]: got {weight.dtype} {[*weight.shape]}")
-    if any(r.dtype != torch.int64 or not r.is_contiguous() or len(r) != count for r in batches) or not count:
+    if any(r.dtype != torch.int64 or not r.is_contiguous() or r.numel() != count for r in batches) or not count:
         raise ValueError(f"each batch has {count} rows, int64 and contiguous, and at least one")
     inputs, row, widest = weight.shape[-1], weight.stride(-1), WIDTHS[-1]
     # as few blocks of columns as possible, of nearly equal size: each size is compiled by itself
