@@ -269,6 +269,8 @@ RULES: dict[str, Rule] = {
     "callbacks.ema.decay": share(),
     "callbacks.ema.update_every_n_steps": integer(1),
     "logger.csv.name": TEXT,
+    "hydra.launcher.n_jobs": optional(integer(1)),
+    "hydra.launcher.gpus": optional(integer(1)),
     "hydra.launcher.max_stack": optional(integer(1)),
     "hydra.launcher.halving.factor": optional(integer(2)),
     "hydra.launcher.halving.first": integer(1),

@@ -119,6 +119,19 @@ def test_jobs_that_would_share_a_folder_are_refused(sweep, capsys):
     assert "jobs 0 and 2 would share the folder" in capsys.readouterr().err and not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "visible", "reason"),
+    [
+        (["hydra.launcher.gpus=2"], "", "needs trainer.accelerator=gpu"),
+        (["hydra.launcher.gpus=2", "trainer.accelerator=gpu"], "4", "CUDA_VISIBLE_DEVICES=4 names fewer"),
+    ],
+)
+def test_gpus_that_workers_would_not_use_are_not_dealt_out(sweep, capsys, monkeypatch, words, visible, reason):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    folder = sweep("fused_processes", "seed=0,1", *words, code=2)
+    assert capsys.readouterr().err.strip() == f"hydra.launcher.gpus=2: {reason}" and not any(folder.iterdir())
+
+
 def test_presets_that_are_sweeps_are_not_swept_over(sweep, capsys):
     sweep("basic", "experiment=lr_sweep,init_sweep", code=2)
     assert "experiment=lr_sweep,init_sweep: lr_sweep is a sweep by itself" in capsys.readouterr().err

@@ -27,7 +27,7 @@ WORDS = ["optim.lr=0.1,-1", "trainer.max_epochs=1"]  # one that trains and one t
 class Here:
     """Workers in this process: what can go wrong in a worker can be made to go wrong."""
 
-    def __init__(self, n_jobs=None):
+    def __init__(self, n_jobs=None, gpus=None):
         pass
 
     def run(self, call, tasks):
@@ -112,6 +112,25 @@ def test_worker_that_a_signal_ends_while_it_waits_holds_up_no_other(workers_find
     run.start()
     run.join(60)
     assert not run.is_alive()
+
+
+def write_gpu_and_meet_the_other_worker(task):
+    """Write down what the worker may see; end when both workers have."""
+    folder = Path(task["folder"])
+    (folder / f"{task['number']}.gpu").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    while len(list(folder.glob("*.gpu"))) < 2:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("visible", "seen"), [(None, ["0", "1"]), ("3,5,7", ["3", "5"])])
+def test_each_worker_sees_one_gpu(workers_find_this_file, tmp_path, monkeypatch, visible, seen):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    tasks = [{"folder": str(tmp_path), "number": n} for n in range(2)]
+    ended = list(Processes(gpus=2).run(write_gpu_and_meet_the_other_worker, tasks))
+    assert [error for _, error in ended] == [None, None]
+    assert sorted(path.read_text() for path in tmp_path.glob("*.gpu")) == seen
 
 
 class Threads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -84,6 +85,7 @@ class Preflight(Callback):
             check_complete(config)
             check({key: config[key] for key in SWEEP_KEYS})
             check({"hydra": {name: OmegaConf.to_container(config.hydra[name]) for name in ("launcher", "sweeper")}})
+            _check_gpus(config.hydra.launcher.get("gpus"), config.trainer.get("accelerator"))
             metric = config.optimized_metric
             check_metric(config)
             if OmegaConf.select(config, "hydra.launcher.halving.factor") and metric.startswith("test/"):
@@ -110,6 +112,15 @@ def _check_single(config: DictConfig) -> None:
         if config.get(key, unused) != unused:
             hint = "; a single run goes on with ckpt_path=…" if key == "resume" else ""
             raise ConfigError(f"{key}={show(config[key])}: of a sweep (-m){hint}")
+
+
+def _check_gpus(gpus: int | None, accelerator: str | None) -> None:
+    """Raise ConfigError if the launcher is to deal out GPUs that the jobs would not use, or that it may not see."""
+    if gpus and accelerator not in ("gpu", "cuda"):
+        raise ConfigError(f"hydra.launcher.gpus={gpus}: needs trainer.accelerator=gpu")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if gpus and visible and gpus > len(visible.split(",")):
+        raise ConfigError(f"hydra.launcher.gpus={gpus}: CUDA_VISIBLE_DEVICES={visible} names fewer")
 
 
 def _is_study(config: DictConfig) -> bool:

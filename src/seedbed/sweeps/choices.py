@@ -49,7 +49,8 @@ def _references(options: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 BASIC = launcher()
-PROCESSES = launcher("processes.Processes", n_jobs=None)  # null: as many as there are cores
+# n_jobs: null for as many as there are GPUs to deal out, or else cores; gpus: null if each worker may see all
+PROCESSES = launcher("processes.Processes", n_jobs=None, gpus=None)
 SLURM_ARRAY = launcher(
     "slurm.Slurm",
     cluster="slurm",

@@ -8,7 +8,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import cycle
 from multiprocessing import active_children, get_context
+from multiprocessing.queues import SimpleQueue
 
 import cloudpickle
 
@@ -16,16 +18,25 @@ from seedbed.sweeps.workers import Ended, Task
 
 
 class Processes:
-    """Runs `n_jobs` tasks at once, as many as there are cores unless it is given."""
+    """Runs `n_jobs` tasks at once; as many as `gpus` or, without, as there are cores, unless it is given.
 
-    def __init__(self, n_jobs: int | None = None):
-        self.n_jobs = n_jobs or len(os.sched_getaffinity(0))
+    gpus: deal so many GPUs out to the workers, of which each then sees one.
+    """
+
+    def __init__(self, n_jobs: int | None = None, gpus: int | None = None):
+        self.n_jobs = n_jobs or gpus or len(os.sched_getaffinity(0))
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self.gpus = (visible.split(",") if visible else [*map(str, range(gpus))])[:gpus] if gpus else []
 
     def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Generator[Ended, None, None]:
         # spawn: a forked child would inherit the threads' locks of torch. cloudpickle: `call` holds a function of
         # __main__, whose decorated form hides it from pickle
         pickled = cloudpickle.dumps(call)
-        pool = ProcessPoolExecutor(min(self.n_jobs, len(tasks)), get_context("spawn"), initializer=prepare)
+        spawn, workers = get_context("spawn"), min(self.n_jobs, len(tasks))
+        hands = spawn.SimpleQueue()
+        for _, gpu in zip(range(workers), cycle(self.gpus), strict=False):
+            hands.put(gpu)
+        pool = ProcessPoolExecutor(workers, spawn, prepare, (hands if self.gpus else None,))
         waiting, running = deque(enumerate(tasks)), {}
         try:
             while waiting or running:
@@ -43,13 +54,15 @@ class Processes:
             pool.shutdown(cancel_futures=True)
 
 
-def prepare() -> None:
-    """Prepare a worker; called before torch is imported."""
+def prepare(gpus: SimpleQueue | None = None) -> None:
+    """Prepare a worker, which takes one of the GPUs; called before torch is imported."""
     # threads of small operations wait for each other longer than they work
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # A worker that waits for a task holds the lock of their queue. An exception gives it back; a worker that a signal
     # ends without one keeps it, and the others wait for ever.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
 
 
 def call_pickled(call: bytes, task: Task) -> None:
