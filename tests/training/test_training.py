@@ -129,6 +129,8 @@ def test_run_with_nothing_left_to_train_is_evaluated(fit, tmp_path):
     done = fit("trainer.max_epochs=1", folder=tmp_path / "done")
     again = fit("trainer.max_epochs=1", f"ckpt_path={tmp_path}/done/checkpoints/last.ckpt", folder=tmp_path / "again")
     assert again.metrics["val/accuracy"] == done.metrics["val/accuracy"]
+    # the training before a resume counts
+    assert again.metrics["fit_seconds"] >= done.module.history[-1]["seconds"] > 0
     assert (tmp_path / "again/checkpoints/best.ckpt").exists()
 
 

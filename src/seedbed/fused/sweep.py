@@ -215,7 +215,7 @@ class FusedSweep:
             start = time.perf_counter()
             last = checkpoints.folder / "last.ckpt"
             trainer.fit(stack, data, ckpt_path=last if last.exists() else None)
-            seconds = time.perf_counter() - start
+            seconds = stack.seconds_before + time.perf_counter() - start
             stop.check()
             stack.use_final()
             if data.splits.test is not None:

@@ -20,7 +20,7 @@ def warn_if_slow(trainer: pl.Trainer) -> None:
     precision = trainer.precision
     if not precision.startswith("bf16") or trainer.strategy.root_device.type != "cpu":
         return
-    ratio = _slowness()
+    ratio = slowness()
     if ratio > SLOW:
         log.warning(
             "trainer.precision=%s: on this processor a product takes %.0f times as long as in float32;"
@@ -31,7 +31,7 @@ def warn_if_slow(trainer: pl.Trainer) -> None:
 
 
 @cache
-def _slowness() -> float:
+def slowness() -> float:
     """Return how many times as long a product takes in bfloat16 as in float32; measured once a process."""
     return _seconds(torch.bfloat16) / _seconds(torch.float32)
 

@@ -138,7 +138,7 @@ def fit(
         **({"first_layer": SKIPS_ZEROS} if module.takes_rows else {}),
         "epochs": module.ended_epochs or trainer.current_epoch,
         "steps": module.steps,
-        "fit_seconds": round(seconds, 3),
+        "fit_seconds": round(module.seconds_before + seconds, 3),
     }
 
 

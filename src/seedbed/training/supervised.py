@@ -90,7 +90,8 @@ class Supervised(pl.LightningModule):
         self._lrs: dict[int, Any] = {}
         # a row for each epoch from 0: its number, metrics and the seconds of training up to its end
         self.history: list[dict[str, Any]] = []
-        self._seconds_before, self._began = 0.0, time.perf_counter()
+        # seconds of training before the checkpoint that the run goes on from
+        self.seconds_before, self._began = 0.0, time.perf_counter()
         self.record = LossRecord()
         # sum of losses, samples
         self._evaluated = self.new_sums(2)
@@ -295,7 +296,7 @@ class Supervised(pl.LightningModule):
 
     def _seconds(self) -> float:
         """Return the seconds of training so far, those before a checkpoint included."""
-        return self._seconds_before + time.perf_counter() - self._began
+        return self.seconds_before + time.perf_counter() - self._began
 
     def training_metrics(self) -> dict[str, Tensor | float]:
         means = self.record.means()
@@ -420,7 +421,7 @@ class Supervised(pl.LightningModule):
             self.takes_rows = skipped and can_be_compiled()
         steps = self.record.steps = checkpoint["steps"]
         self.record.load_state_dict(checkpoint["losses"])
-        self.history, self._seconds_before = checkpoint.get("history", []), checkpoint.get("seconds", 0.0)
+        self.history, self.seconds_before = checkpoint.get("history", []), checkpoint.get("seconds", 0.0)
         window = checkpoint.get("window", {"gradients": [], "skips": False})
         self._restored_gradients, self._skips = window["gradients"], window["skips"]
         # Lightning counts steps in one of two places and restores both after this
