@@ -46,7 +46,8 @@ def main() -> int:
 
 def table(outcomes: list[Outcome]) -> str:
     """Return a Markdown table: a row for each kind of worker."""
-    head = "kind|seconds undisturbed|SIGKILL|SIGTERM|after a checkpoint|commands resumed to the end|slowest stop|lost"
+    head = "kind of worker|seconds without kills|kills by SIGKILL|kills by SIGTERM|kills after the first checkpoint|"
+    head += "commands resumed to the end|slowest stop by SIGTERM|lost"
     rows = [head.split("|"), ["---"] * 8]
     for o in outcomes:
         kills = [str(o.kills[name]) for name in ("SIGKILL", "SIGTERM")]

@@ -101,7 +101,7 @@ class Rows(MSE):
         (["model=linear", "trainer.accelerator=gpu"], "trainer: No supported gpu"),
         (["trainer.loop=fast", "+trainer.profiler=simple"], "trainer.loop=fast: trainer.profiler works"),
         (["optim.lr=-1"], "optim.lr=-1: must be"),
-        (["retries=3"], "retries=3: of a sweep"),
+        (["retries=3"], "retries=3: works only in a sweep"),
         (
             ["model.dropout=0.5", "schedule=linear", "schedule.drives=dropout", "schedule.start=3"],
             "schedule: it drives dropout to 1.5: a dropout must be ≤ 1",

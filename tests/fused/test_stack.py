@@ -78,7 +78,7 @@ def test_plan_keeps_groups_equal_and_stacks_below_the_cap(composed):
     words = [("model=linear", "seed=0"), ("model=linear", "seed=1"), ("model=mlp", "seed=0")]
     kinds = [composed(*w)[0] for w in words]
     configs = {3 * i + k: kinds[k] for i in range(4) for k in range(3)}
-    stacks = plan(configs, most=100)
+    stacks = plan(configs, max_members=100)
     assert sorted((len(s.jobs), s.groups) for s in stacks) == [(4, 1), (8, 2)]
     assert sorted(n for s in stacks for n in s.jobs) == list(range(12))
     for most in (1, 2, 3, 5):

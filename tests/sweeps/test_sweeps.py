@@ -110,7 +110,7 @@ def test_resume_latest_finds_the_newest_sweep_of_the_command(sweep, tmp_path, mo
     sweep("basic", *made, "resume=nowhere", code=2)
     assert "resume=nowhere: must be latest or the folder of a sweep" in capsys.readouterr().err
     sweep("basic", "retries=0,1", code=2)
-    assert capsys.readouterr().err == "retries=0,1: one value, for the sweep as a whole\n"
+    assert capsys.readouterr().err == "retries=0,1: must have one value, which holds for the whole sweep\n"
 
 
 PARTS = """

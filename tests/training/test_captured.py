@@ -152,7 +152,9 @@ def test_run_goes_on_where_recording_fails(composed, caplog):
     failed, _, _ = train(configs, Fails())
     torch.testing.assert_close(failed, plain, rtol=0, atol=0)
     [line] = [record.getMessage() for record in caplog.records if "trainer.capture" in record.getMessage()]
-    assert line.endswith("the run goes on without: CUDA error: operation not permitted when stream is capturing")
+    assert line.endswith(
+        "so the run goes on step by step: CUDA error: operation not permitted when stream is capturing"
+    )
 
 
 class Replaces(pl.Callback):

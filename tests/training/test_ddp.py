@@ -146,7 +146,7 @@ def test_loss_that_diverges_stops_both(run):
 
 
 def test_what_one_process_refuses_is_refused_as_ever(run):
-    with pytest.raises(ConfigError, match=r"^a GAN trains on one device: trainer.devices=1$"):
+    with pytest.raises(ConfigError, match=r"^a GAN trains on one device; use trainer.devices=1$"):
         run("gan", "model=gan", *TWO)
 
 

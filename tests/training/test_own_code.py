@@ -166,10 +166,12 @@ def test_mistake_shows_the_users_lines_and_no_others(fit, own, monkeypatch, over
     assert any("# mistake" in line for line in lines)
 
 
-OUTPUT = "model: the loss and the data want an output [B, 1]: for 2 inputs a tensor [2, 1], it is a tensor "
+OUTPUT = (
+    "model: must return an output [B, 1], as the loss and the data need: for 2 inputs a tensor [2, 1]; it returns a "
+)
 CONTRACTS = {
-    "model._target_=usersown.TenOutputs": OUTPUT + "[2, 10]",
-    "model._target_=usersown.Flat": OUTPUT + "[2] of torch.float32",
+    "model._target_=usersown.TenOutputs": OUTPUT + "tensor [2, 10]",
+    "model._target_=usersown.Flat": OUTPUT + "tensor [2] of torch.float32",
     "model._target_=usersown.WithoutArguments": "model: WithoutArguments.__init__() takes 1 positional argument but",
     "model._target_=usersown.nothing": "model: a model is f(in_shape, num_outputs, …) → nn.Module; this one gives",
     "model._target_=usersown.Nowhere": "model: Error locating target 'usersown.Nowhere': No module named",

@@ -107,7 +107,7 @@ def test_file_that_is_no_whole_checkpoint_is_refused_in_one_line(train, last, tm
 
 
 OTHERS = {
-    "sgd model=mlp": "is of another network: for net.1.weight the run's model has [30, 784], it has [1, 784]",
+    "sgd model=mlp": "is of another network: for net.1.weight the run's model has [30, 784], the file has [1, 784]",
     "sgd optim=adam": "is of another optimiser than Adam: only one of them has ",
     "sgd optim=basic": "is of another optimiser than BasicOptim: only one of them has ",
     "basic optim=sgd": "is of another optimiser than SGD",
@@ -225,5 +225,5 @@ def test_batch_norm_of_one_sample_is_refused_before_training(composed, words, re
     if not refused:
         assert Parts().net(config, data)
         return
-    with pytest.raises(ConfigError, match="a batch would have one sample, of which batch norm knows no variance"):
+    with pytest.raises(ConfigError, match="a batch would have one sample, from which batch norm cannot"):
         Parts().net(config, data)

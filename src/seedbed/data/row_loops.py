@@ -1,4 +1,4 @@
-"""The two loops behind `row_product.py`, in LLVM's language, compiled in 15 ms when they are first used.
+"""The two loops behind `row_product.py`, in LLVM IR, compiled in 15 ms when they are first used.
 
 In C, with `vector` for `width` floats in registers, `some` for the first `columns` of them, and x(e) for what the model
 sees of an entry, pixel(e) · scale[column(e)]:
@@ -26,8 +26,8 @@ The table, width · I floats, stays in the core's cache while the images are rea
 sum has UNROLLED parts, because each addition waits for the one before. A number's bits do not depend on the width or on
 its place in the vector.
 
-Compilers for C are not everywhere; llvmlite is a package. numba, which compiles Python's loops through llvmlite, needs
-0.6 s of every process to begin, and 4 s on a machine's first.
+Not every machine has a C compiler, but pip installs llvmlite. numba, which compiles Python through llvmlite, starts in
+0.6 s in every process, and in 4 s in the first one on a machine.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def _fetch_ahead() -> str:
 
 
 def _entry(width: int, u: int) -> str:
-    """Read entry %k + u: what the model sees into each float of %x, the table's row, at %w.at, into %w."""
+    """Read entry %k + u: set every lane of %x to its x(e), and load its row of the table, at %w.at, into %w."""
     return f"""  %k{u} = add i64 %k, {u}
   %entry{u}.at = getelementptr i32, ptr %entries, i64 %k{u}
   %entry{u} = load i32, ptr %entry{u}.at

@@ -11,8 +11,8 @@ from seedbed.training.build import Config, Parts, build_callbacks, points_every
 from seedbed.training.datamodule import DataModule
 from seedbed.training.row_choice import images_read, rows_suit
 
-# members whose images are added up where it is decided whether skipping zeros pays
-MANY = 16
+# from this size on, the images that all members of a stack read count towards LEAST_IMAGES
+COUNTS_ALL_MEMBERS_FROM = 16
 
 
 class Unfit(Exception):
@@ -50,7 +50,7 @@ def build_stack(
     stack.log_every_n_steps = points_every(configs[0])
     if may_skip and stack.net.takes_rows and rows_suit(configs[0], data):
         # a small stack computes as the solo runs of its members do
-        images = images_read(configs[0], data) * (len(nets) if len(nets) >= MANY else 1)
+        images = images_read(configs[0], data) * (len(nets) if len(nets) >= COUNTS_ALL_MEMBERS_FROM else 1)
         if data.source_of(data.splits.train).pays(images, data.batch_size):
             stack.net.skip_zeros()
             stack.prefers_rows = stack.takes_rows = stack.evaluates_rows = True

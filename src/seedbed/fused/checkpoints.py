@@ -24,7 +24,7 @@ from seedbed.training.loss_record import LossRecord
 class StackCheckpoints(Checkpoints):
     """Writes last.ckpt of the whole stack every few seconds, and keeps Lightning's progress at each epoch's end.
 
-    The stack itself keeps the members' best states. events: the members' event files, which grow at the same place.
+    The stack itself keeps the members' best states. events: the members' event files, which grow at each epoch's end.
     """
 
     def __init__(self, folder: str | Path, events: MemberEvents | None = None, **options: Any):

@@ -54,7 +54,7 @@ def shares(members: int, cores: int) -> list[slice]:
 
 
 class KnownGradients(torch.autograd.Function):
-    """A scalar whose gradients by `params` are known already; the backward pass returns them."""
+    """A scalar whose gradients with respect to `params` are known; the backward pass returns them."""
 
     @staticmethod
     def forward(ctx, value: Tensor, gradients: Sequence[Tensor], *params: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ _number = count()
 
 
 class MemberEvents:
-    """Appends to the event files of a stack's members at the end of an epoch, once in a while, and at the end.
+    """Appends to the event files of a stack's members after an epoch, at most once in `every` seconds, and at the end.
 
     No file stays open. A resumed stack begins the files anew, with all the points that its checkpoint has, so that none
     stands there twice.
@@ -46,7 +46,7 @@ class MemberEvents:
         self._due = time.monotonic() + every
 
     def grow(self, steps: Sequence[int]) -> None:
-        """Append what the files lack, if the last time is long ago. steps: of the run at the end of each epoch."""
+        """Append what the files lack, if that is due. steps: the run's number of steps at the end of each epoch."""
         start = time.monotonic()
         if start < self._due:
             return
@@ -103,7 +103,7 @@ class _Curves:
         self.last_step = np.where(at > 0, at, np.array(steps)[self.last_epoch - 1])
 
     def since(self, points: int, epochs: int) -> Iterator[Piece]:
-        """Yield the curves over steps without the first points and epochs."""
+        """Yield the curves over steps, without the first `points` points and the first `epochs` epochs."""
         if new := self.points[points:]:
             steps = np.array([step for step, _, _ in new])
             losses, rates = (torch.stack([point[k] for point in new], -1).cpu().numpy() for k in (1, 2))

@@ -27,8 +27,8 @@ TRAINER |= {"benchmark", "log_every_n_steps"}
 class StackPlan:
     """Jobs to train as one: `jobs` lists them group by group, each group's members share their batches.
 
-    may_skip: whether they may get their batches as `Rows`, to skip zeros. Stacks that an earlier version planned resume
-    without.
+    may_skip: whether they may get their batches as `Rows`, to skip zeros. A stack that an earlier version planned
+    resumes without skipping.
     """
 
     jobs: list[int]
@@ -75,8 +75,8 @@ def order_of(config: Config) -> int | None:
     return config["data"]["seed"] if config["data"]["shuffle"] else None
 
 
-def plan(configs: Mapping[int, Config], most: int) -> list[StackPlan]:
-    """Partition jobs into stacks of at most `most` members; each stack's groups are of one size."""
+def plan(configs: Mapping[int, Config], max_members: int) -> list[StackPlan]:
+    """Partition jobs into stacks of at most `max_members` members; each stack's groups are of one size."""
     by_architecture: dict[str, dict[int | None, list[int]]] = defaultdict(lambda: defaultdict(list))
     for job, config in configs.items():
         by_architecture[architecture(config)][order_of(config)].append(job)
@@ -84,17 +84,17 @@ def plan(configs: Mapping[int, Config], most: int) -> list[StackPlan]:
     for groups in by_architecture.values():
         by_size: dict[int, list[Sequence[int]]] = defaultdict(list)
         for members in groups.values():
-            for chunk in _chunks(members, most):
+            for chunk in _chunks(members, max_members):
                 by_size[len(chunk)].append(chunk)
         for size, equal in by_size.items():
-            for chunk in _chunks(equal, max(1, most // size)):
+            for chunk in _chunks(equal, max(1, max_members // size)):
                 stacks.append(StackPlan([job for group in chunk for job in group], len(chunk), True))
     return stacks
 
 
-def _chunks(items: Sequence, most: int) -> list[Sequence]:
-    """Cut items into as few pieces of at most `most` as possible, of nearly equal length."""
-    pieces = -(-len(items) // most)
+def _chunks(items: Sequence, max_members: int) -> list[Sequence]:
+    """Cut items into as few pieces of at most `max_members` as possible, of nearly equal length."""
+    pieces = -(-len(items) // max_members)
     cuts = [len(items) * i // pieces for i in range(pieces + 1)]
     return [items[a:b] for a, b in itertools.pairwise(cuts)]
 
@@ -115,8 +115,8 @@ def recorded(folder: Path) -> tuple[list[StackPlan], list[int]]:
     alone: list[int] = []
     for path in sorted(folder.glob("plan-*.json")):
         plan = json.loads(path.read_text(encoding="utf-8"))
-        again = {n for stack in plan["stacks"] for n in stack["jobs"]}
-        stacks = [stack for stack in stacks if not again & set(stack.jobs)] + [
+        replanned = {n for stack in plan["stacks"] for n in stack["jobs"]}
+        stacks = [stack for stack in stacks if not replanned & set(stack.jobs)] + [
             StackPlan(s["jobs"], s["groups"], s.get("may_skip", False)) for s in plan["stacks"]
         ]
         alone += plan["alone"]

@@ -56,7 +56,7 @@ class Stack(Supervised):
         self.cores: Cores | None = None
         self._hold(torch.arange(self.members))
         self.metrics: dict[str, Tensor] = {}
-        # metrics of epoch 0, the untrained members, and the time then; after it one entry an epoch, at its end
+        # epoch 0: the metrics of the untrained members and the wall time; then one entry at the end of each epoch
         self.untrained: dict[str, Tensor] = {}
         self.began = 0.0
         self.history: list[dict[str, Tensor]] = []
@@ -127,7 +127,7 @@ class Stack(Supervised):
         return losses.sum(), losses.detach()
 
     def _losses_and_gradients(self, x: Rows, y: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the losses [m] and their gradients by the stack's parameters, computed on all cores."""
+        """Return the losses [m] and their gradients with respect to the stack's parameters, computed on all cores."""
         gradients = [torch.empty_like(p) for p in self.net.stacked]
 
         def compute(share: int) -> Tensor:
@@ -168,7 +168,7 @@ class Stack(Supervised):
             )
 
     def _of_all(self, values: Tensor) -> Tensor:
-        """Return values [m, …] of the members held as [M, …], nan for those that left the stack."""
+        """Spread values [m, …] of the members still held over [M, …]; those that left get nan."""
         return values.new_full((self.members, *values.shape[1:]), torch.nan).index_copy(0, self.rows, values)
 
     def on_train_epoch_end(self) -> None:

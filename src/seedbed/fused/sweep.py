@@ -34,7 +34,7 @@ from seedbed.sweeps.states import finished
 from seedbed.training.build import Parts, build_data, build_trainer
 from seedbed.training.checkpoints import checkpoint_options
 from seedbed.training.datamodule import DataModule
-from seedbed.training.divergence import first_layer, lr_at, tell
+from seedbed.training.divergence import first_diverged_layer, lr_at, tell
 from seedbed.training.hparams import final, hparams
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.progress import RunProgress
@@ -61,8 +61,8 @@ class FusedSweep:
     """The stacks of one sweep; implements the protocol seedbed.sweeps.batch.Stacks.
 
     jobs: number → (config, folder, choices). sweep: its folder. max_stack: largest number of members of a stack; None:
-    as many as fit in memory. halving: factor and first of `Halving`, for each stack, by the metric that the jobs
-    optimise; a factor of None drops nobody.
+    as many as fit in memory. halving: `factor` and `first` of each stack's `Halving`, which uses the jobs'
+    `optimized_metric`; a factor of None drops no member.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class FusedSweep:
             return [asdict(stack) for stack in before], alone, refused
         alone_now = {n: reason for n in new if (reason := why_alone(self.jobs[n].config) or self.why_alone(n))}
         stacks = self.stacks(only=[n for n in new if n not in alone_now])
-        alone_now |= {stack.jobs[0]: "nothing else is like it" for stack in stacks if len(stack.jobs) == 1}
+        alone_now |= {stack.jobs[0]: "no other job can share its stack" for stack in stacks if len(stack.jobs) == 1}
         stacks, unfit = self.fitting([stack for stack in stacks if len(stack.jobs) > 1])
         record(self.scratch, stacks, [*alone_now, *unfit])
         return [asdict(stack) for stack in before + stacks], alone | alone_now | unfit, refused
@@ -107,7 +107,7 @@ class FusedSweep:
         config = self.jobs[number].config
         try:
             optimizer, driven = self.parts.optimizer(config), frozenset(self.parts.schedule(config).curves)
-        except ConfigError as error:  # alone, it fails alone
+        except ConfigError as error:  # run alone, only this job fails
             return str(error)
         if (optimizer, driven) not in self._why_alone:  # many jobs share them
             try:
@@ -117,9 +117,9 @@ class FusedSweep:
                 self._why_alone[optimizer, driven] = str(error)
         return self._why_alone[optimizer, driven]
 
-    def stacks(self, most: int | None = None, only: Sequence[int] | None = None) -> list[StackPlan]:
+    def stacks(self, max_members: int | None = None, only: Sequence[int] | None = None) -> list[StackPlan]:
         jobs = self.jobs if only is None else {n: self.jobs[n] for n in only}
-        return plan({n: job.config for n, job in jobs.items()}, most or self.max_stack or len(jobs))
+        return plan({n: job.config for n, job in jobs.items()}, max_members or self.max_stack or len(jobs))
 
     def fitting(self, stacks: Sequence[StackPlan]) -> tuple[list[StackPlan], dict[int, str]]:
         """Return the stacks, split where they do not fit, and the jobs that run better alone, each with the reason."""
@@ -131,11 +131,11 @@ class FusedSweep:
                 device = device_of(config["trainer"])
                 x = data.splits.train[0][: config["data"]["batch_size"]].to(device).float() / 255
                 nets = [net.to(device) for net in self._nets(stack.jobs, 4, data)]
-                most = capacity(nets, x, stack.groups / len(stack.jobs))
-            except Exception as reason:  # too slow, or one of them is at fault: alone, it fails alone
+                max_members = capacity(nets, x, stack.groups / len(stack.jobs))
+            except Exception as reason:  # too slow, or one of them is at fault: run alone, only that job fails
                 alone |= dict.fromkeys(stack.jobs, next(iter(str(reason).splitlines()), repr(reason)))
             else:
-                pieces += [stack] if len(stack.jobs) <= most else self.stacks(most, stack.jobs)
+                pieces += [stack] if len(stack.jobs) <= max_members else self.stacks(max_members, stack.jobs)
         return pieces, alone
 
     def _data(self, stack: StackPlan) -> DataModule:
@@ -148,15 +148,15 @@ class FusedSweep:
         data.seed = [order_of(self.jobs[n].config) for n in stack.jobs[::members]]
         return data
 
-    def _nets(self, jobs: Sequence[int], most: int, data: DataModule) -> list[nn.Module]:
-        """Return the networks of the first `most` jobs that can be built. Raises ConfigError if none can."""
+    def _nets(self, jobs: Sequence[int], count: int, data: DataModule) -> list[nn.Module]:
+        """Return the networks of the first `count` jobs that can be built. Raises ConfigError if none can."""
         nets: list[nn.Module] = []
         for n in jobs:
             try:
                 nets.append(self.parts.net(self.jobs[n].config, data)[0])
             except ConfigError as error:
                 reason = error
-            if len(nets) == most:
+            if len(nets) == count:
                 break
         if not nets:
             raise reason
@@ -175,23 +175,23 @@ class FusedSweep:
             except Unfit as unfit:
                 alone = [piece.jobs[place] for place in unfit.places]
                 log.info(
-                    "%d of %d runs cannot be built and are left out: alone, they fail alone",
+                    "%d of %d runs cannot be built: they leave the stack, and each fails by itself",
                     len(alone),
                     len(piece.jobs),
                 )
-                pieces = self._again(piece, None, alone) + pieces
+                pieces = self._split_stack(piece, None, alone) + pieces
             except torch.OutOfMemoryError:  # the capacity was an estimate
                 half = (len(piece.jobs) + 1) // 2
                 if half == len(piece.jobs):
                     raise
                 log.info("%d runs do not fit into memory: split", len(piece.jobs))
                 torch.cuda.empty_cache()
-                pieces = self._again(piece, half, []) + pieces
+                pieces = self._split_stack(piece, half, []) + pieces
 
-    def _again(self, piece: StackPlan, most: int | None, alone: Sequence[int]) -> list[StackPlan]:
-        """Return new stacks of a piece's jobs, of at most `most` members, without the jobs in `alone`."""
+    def _split_stack(self, piece: StackPlan, max_members: int | None, alone: Sequence[int]) -> list[StackPlan]:
+        """Return new stacks of a piece's jobs, of at most `max_members` members, without the jobs in `alone`."""
         shutil.rmtree(self._folder(piece), ignore_errors=True)
-        stacks = self.stacks(most, [n for n in piece.jobs if n not in alone])
+        stacks = self.stacks(max_members, [n for n in piece.jobs if n not in alone])
         record(self.scratch, stacks, alone)
         return stacks
 
@@ -220,8 +220,8 @@ class FusedSweep:
             stack.use_final()
             if data.splits.test is not None:
                 trainer.test(stack, data, verbose=False)
-        most = len(jobs) * len(stack.history)
-        saved = f": {stack.epochs_trained:,} of {most:,} epochs" if stack.epochs_trained < most else ""
+        planned = len(jobs) * len(stack.history)
+        saved = f": {stack.epochs_trained:,} of {planned:,} epochs" if stack.epochs_trained < planned else ""
         log.info("trained %d runs in %.1f s%s", len(jobs), seconds, saved)
         yield from self._write(piece, stack, data, checkpoints, seconds)
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
@@ -252,7 +252,7 @@ class FusedSweep:
                 events.append(i, rest + hparams_records(record, logged, now))
             log_file = job.folder / "train.log"
             epochs, dropped = metrics["epochs"], "stopped" in metrics
-            left = f", which it left after {epochs} epochs: others were better" if dropped else ""
+            left = f"; halving dropped it after {epochs} epochs: others were better" if dropped else ""
             text = f"{tell(metrics)}: one of {len(piece.jobs)} runs of a stack{left}\n"
             log_file.write_text(text, encoding="utf-8")
             write_metrics(job.folder, metrics)  # last: the job is complete
@@ -263,7 +263,7 @@ class FusedSweep:
         step, data = int(stack.diverged_at[i]), copy(data)  # type: ignore[index]
         data.seed = order_of(job.config)
         repeated = step <= REPEATED_STEPS and int(stack.diverged[:i].sum()) < REPEATED
-        layer = first_layer(job.config, data, step) if repeated else None
+        layer = first_diverged_layer(job.config, data, step) if repeated else None
         lr = lr_at(step, stack.total_steps, self.parts.optimizer(job.config), stack.schedules[i])
         return {"diverged_at": step, "diverged_lr": lr, "diverged_layer": layer}
 

@@ -55,7 +55,7 @@ class Template:
         for place, content in zip(self._tensors, tensors, strict=True):
             self._file[place] = content
         for name in self._changed:
-            self._check(name)
+            self._write_checksum(name)
         # torch's id of a file: a hash of the records' names, 20 digits, and one of their checksums
         place, _ = self._records[ID]
         hashed = 0
@@ -63,10 +63,10 @@ class Template:
             if name != ID:
                 hashed ^= (self._checksums[name] + 0x9E3779B9 + (hashed << 6) + (hashed >> 2)) & (2**64 - 1)
         self._file[place][20:] = np.frombuffer(b"%020d" % hashed, np.uint8)
-        self._check(ID)
+        self._write_checksum(ID)
         return self._file.tobytes()
 
-    def _check(self, name: str) -> None:
+    def _write_checksum(self, name: str) -> None:
         """Write the checksum of a record."""
         place, copies = self._records[name]
         self._checksums[name] = zlib.crc32(self._file[place])

@@ -111,7 +111,7 @@ def _check_single(config: DictConfig) -> None:
     for key, unused in (("resume", None), ("extend", False), ("on_error", "continue"), ("retries", 0)):
         if config.get(key, unused) != unused:
             hint = "; a single run goes on with ckpt_path=…" if key == "resume" else ""
-            raise ConfigError(f"{key}={show(config[key])}: of a sweep (-m){hint}")
+            raise ConfigError(f"{key}={show(config[key])}: works only in a sweep (-m){hint}")
 
 
 def _check_gpus(gpus: int | None, accelerator: str | None) -> None:

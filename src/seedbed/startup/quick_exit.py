@@ -16,8 +16,8 @@ from seedbed.startup.signals import end_at_once
 def quick_exit(code: int = 0) -> None:
     """End the process with this exit code.
 
-    With SEEDBED_PLAIN=1, or if another program runs the script and may go on after it, let Python end it; with code 0,
-    return for that.
+    With SEEDBED_PLAIN=1, or if another program (a debugger, a notebook) runs the script, Python ends the process as
+    usual: call `sys.exit(code)`, or return if the code is 0.
     """
     if not PLAIN and not is_driven():
         exit_without_destruction(code)
@@ -31,7 +31,7 @@ def exit_without_destruction(code: int = 0) -> NoReturn:
     No object is destroyed. A gloo thread that frees a tensor while the interpreter shuts down aborts the process
     (pytorch issue 190489); here it cannot.
     """
-    end_at_once()  # what is done stays done
+    end_at_once()  # the work is complete: from here a signal may end the process
     sys.stdout.flush()
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()

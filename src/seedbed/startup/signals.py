@@ -1,8 +1,8 @@
 """SIGTERM and Ctrl-C outside the training: at most one line and exit code 143 or 130, at any moment of a command.
 
-During the imports of train.py a signal ends the process. Then `raise_once` makes an exception of it, so that workers
-are told and folders are released. While a run trains, training/interruption.py handles it. At the exit, after
-`end_at_once`, it ends the process again.
+During the imports of train.py a signal ends the process. From `raise_once` on it raises an exception, so that workers
+are told and folders are released. While a run trains, training/interruption.py handles it. From `end_at_once` on, at
+the exit, a signal ends the process directly.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from seedbed.config_values import leaves
 from seedbed.errors import ConfigError
 from seedbed.sweeps.choices import LAUNCHERS, SWEEPERS
 
-# the parts of a config, which check the keys inside them
+# the groups of a config whose class checks the keys inside them
 PARTS = {key.partition(".")[0] for key in RULES} | {"callbacks", "logger", "module"}
-# a part that no class takes: its keys are those with a rule
+# a group that no class checks: it has the keys with a rule in allowed_values.py
 PLAIN_PART = "ckpt"
 
 
@@ -65,7 +65,7 @@ def _is_hydras(path: Sequence[str], hydra: Mapping[str, Any]) -> bool:
 
 
 def _meant(key: str, known: Sequence[str]) -> str:
-    """Name the key that was probably meant: one with this ending, or with one that is spelt alike."""
+    """Return "; did you mean …?" with the key whose last part is spelt most like this one, or an empty text."""
     endings: dict[str, str] = {}
     for name in sorted(known, key=len, reverse=True):  # the shortest of several is kept
         if name != key:

@@ -22,7 +22,7 @@ SEVERAL, NONE = ("callbacks", "logger"), ("callbacks", "logger", "init", "schedu
 def check_words(words: Sequence[str], conf: Path) -> None:
     """Raise Refusal, with what to type instead, for a path, a formula or a choice that Hydra does not take.
 
-    words: overrides, and on the command line options too. conf: the folder of the config groups.
+    words: overrides; from the command line also options, such as -m. conf: the folder of the config groups.
     """
     for word in words:
         if not isinstance(word, str):

@@ -22,13 +22,13 @@ SLURM = (  # options of submitit.AutoExecutor
 )
 STACKS = {
     "max_stack": None,  # members of a stack; null: as many as fit in memory
-    # after `first` epochs the best 1/factor of a stack's members stay, of those again after first·factor, …; null: all
+    # keep the best 1/factor of a stack's members after `first` epochs, again after first·factor, …; null: keep all
     "halving": {"factor": None, "first": 1},
 }
 
 
 def launcher(workers: str | None = None, **options: Any) -> dict[str, Any]:
-    """Return a launcher's node. Each option can be said of the launcher, or of its `workers`."""
+    """Return a launcher's node. Its `workers` take each option from hydra.launcher.<option>, unless set on them."""
     node = {"_target_": "hydra_plugins.seedbed.SeedbedLauncher", "_recursive_": False, **options}
     if workers:
         node["workers"] = {"_target_": f"seedbed.sweeps.workers.{workers}", **_references(options, "hydra.launcher")}
@@ -49,7 +49,7 @@ def _references(options: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 BASIC = launcher()
-# n_jobs: null for as many as there are GPUs to deal out, or else cores; gpus: null if each worker may see all
+# n_jobs: null for one for each of the GPUs, or else one for each core; gpus: null if each worker may see all
 PROCESSES = launcher("processes.Processes", n_jobs=None, gpus=None)
 SLURM_ARRAY = launcher(
     "slurm.Slurm",
@@ -86,12 +86,12 @@ SWEEPERS: dict[str, dict[str, Any]] = {
         "n_trials": 20,
         "n_jobs": 2,  # trials of a batch
         "max_failure_rate": 1.0,  # of a batch: a larger share of failures stops the search
-        "storage": None,  # as sqlite:///search.db: a study that several sweeps go on with
+        "storage": None,  # a database, as sqlite:///search.db, whose study several sweeps continue
         "study_name": None,
         "params": None,
     },
 }
-SAMPLERS: dict[str, dict[str, Any]] = {  # of Optuna; seed: null for that of the config
+SAMPLERS: dict[str, dict[str, Any]] = {  # Optuna's; seed: null takes the config's seed
     "tpe": {"_target_": "optuna.samplers.TPESampler", "seed": None, "n_startup_trials": 10, "constant_liar": True},
     "random": {"_target_": "optuna.samplers.RandomSampler", "seed": None},
     "cmaes": {"_target_": "optuna.samplers.CmaEsSampler", "seed": None, "n_startup_trials": 1},

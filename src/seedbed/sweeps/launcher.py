@@ -266,4 +266,4 @@ def _check_one_value(overrides: Sequence[str]) -> None:
     ours = [override for override in overrides if is_of_sweep(override.partition("=")[0].lstrip("+"))]
     for override in OverridesParser.create().parse_overrides(ours):
         if override.is_sweep_override():
-            raise Refusal(f"{override.input_line}: one value, for the sweep as a whole")
+            raise Refusal(f"{override.input_line}: must have one value, which holds for the whole sweep")

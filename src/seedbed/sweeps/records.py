@@ -65,7 +65,7 @@ def read_run(folder: Path) -> Job:
 
 
 def _read_folders(sweep: Path) -> list[Job]:
-    """Read the jobs of a sweep without a manifest; numbers are what begins the folders' names, else their order."""
+    """Read the jobs of a sweep without a manifest, numbered by the digits that begin their folders, else in order."""
     values = {name: found for name in sorted(os.listdir(sweep)) if (found := _overrides(sweep / name)) is not None}
     numbers = [int(match[0]) for name in values if (match := re.match(r"\d+", name))]
     if len(set(numbers)) < len(values):

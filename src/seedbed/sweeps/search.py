@@ -1,9 +1,9 @@
 """A search: Optuna proposes the jobs of a sweep, a batch at a time, from the results of those before.
 
 A search that was killed begins anew: with the same seed Optuna proposes the same jobs, and the launcher returns the
-results of the finished ones at once. Where a proposal differs from the manifest (a job that had failed has a result
-now, or Optuna was updated) the manifest holds. A study in `storage` gets each trial as it ends; the next sweep of that
-study knows them all and adds new ones.
+results of the finished ones at once. If a proposal differs from the manifest (a job that had failed has a result now,
+or Optuna was updated), the manifest's job is run instead. A study in `storage` gets each trial as it ends; the next
+sweep of that study knows them all and adds new ones.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Search:
             if self.launcher.stopped:
                 break
             if failed > self.options.max_failure_rate * len(results):
-                self._end(f"{failed} of {len(results)} trials failed: hydra.sweeper.max_failure_rate")
+                self._end(f"{failed} of {len(results)} trials failed, more than hydra.sweeper.max_failure_rate allows")
         ended = len(self.study.get_trials(states=[TrialState.COMPLETE]))
         if not ended:
             self._end(f"no trial has a finite {self.config.optimized_metric}")
@@ -123,7 +123,7 @@ class Search:
         return trial, recorded
 
     def _store(self, trial: FrozenTrial) -> None:
-        kept = [(t.user_attrs["job"], t.state, t.params) for t in self.kept]  # when the search was killed
+        kept = [(t.user_attrs["job"], t.state, t.params) for t in self.kept]  # stored before the kill
         if self.stored and (trial.user_attrs["job"], trial.state, trial.params) not in kept:
             self.stored.add_trial(trial)
 

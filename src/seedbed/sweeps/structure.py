@@ -1,8 +1,8 @@
 """A composed config in which the values of some keys are set, for the jobs of a sweep that differ in nothing else.
 
-Where a value ends up, through interpolations too, is found once: the config is resolved with a mark in place of each
-value. What marks cannot show (a schema that converts values, resolvers, an override inside another's value) is
-resolved job by job.
+`Structure` finds once where each value ends up, also through interpolations: it resolves the config with a mark in the
+place of each value. If marks cannot show that (a schema that converts values, resolvers, an override inside another's
+value), it resolves each job by itself.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Structure:
         typed = _is_typed(cfg)
         self.is_shared = not typed and are_independent(raw, read)
         self.keys = {o.key for o in read if o.kind} if self.is_shared else set()
-        # Hydra 1.4 leaves a resolver there
+        # Hydra 1.4 leaves a resolver in override_dirname
         name = hydra["job"]["override_dirname"]
         self.job_keys = [*JOB_KEYS, DIRNAME] if name == self._dirname(read) else JOB_KEYS
         for key in [*self.keys, *self.job_keys]:
@@ -160,7 +160,7 @@ def dirname(hydra: Mapping[str, Any], read: Sequence[Override]) -> str:
 
 
 def _is_typed(cfg: DictConfig) -> bool:
-    """Return whether the config, besides the hydra node, has a schema, which converts and refuses values."""
+    """Return whether any node outside `hydra` has a schema, which would convert or refuse values."""
     shown = OmegaConf.to_container(cfg, structured_config_mode=SCMode.DICT_CONFIG)
     return OmegaConf.is_config(shown) or any(OmegaConf.is_config(x) for _, x in _leaves({**shown, "hydra": None}))
 

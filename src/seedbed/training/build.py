@@ -1,6 +1,6 @@
 """Build the parts of a run from its config, a plain nested dict with every interpolation resolved.
 
-In training/, only this file and `load.py` know Hydra.
+In training/, only this file, `load.py` and `mistakes.py` import Hydra.
 """
 
 from __future__ import annotations

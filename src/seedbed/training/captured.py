@@ -1,4 +1,4 @@
-"""Whole optimiser steps recorded as CUDA graphs: one call starts a step's hundred kernels.
+"""Whole optimiser steps recorded as CUDA graphs: one call starts all kernels of a step.
 
 Python needs longer to start the kernels of a small network, one after another, than a GPU needs to run them. A CUDA
 graph records them once, with the addresses that they read and write, and a replay starts all of them. So whatever a
@@ -10,8 +10,9 @@ step reads must lie where it lay when the step was recorded:
   the step is recorded anew;
 - random numbers follow torch's generator, which a replay advances.
 
-What Python does in a step is not repeated. So only networks, losses and callbacks of libraries that are known to do
-nothing else are recorded (`why_uncaptured`). Where recording fails, the run goes on without.
+A replay repeats a step's kernels, not its Python code. So steps are recorded only if the network, the loss and all
+callbacks come from KNOWN_PACKAGES, whose Python does the same in every step (`why_uncaptured`). If recording fails, the
+run goes on step by step.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class CudaGraphs:
 
 @dataclass
 class Recording:
-    """The steps for batches of one size; the tensors keep their memory."""
+    """The recorded step for batches of one size. Each replay reads x and y and writes losses in the same memory."""
 
     steps: int = 0
     x: Tensor | None = None
@@ -140,7 +141,7 @@ class CapturedSteps:
             self.has_failed = True
             self._drop_gradients()
             reason = next(iter(str(error).splitlines()), repr(error))
-            log.warning("trainer.capture: the step could not be recorded, the run goes on without: %s", reason)
+            log.warning("trainer.capture: the step could not be recorded, so the run goes on step by step: %s", reason)
 
     def _first_step(self, x: Tensor, y: Tensor) -> Tensor:
         losses = self._gradients(x, y)

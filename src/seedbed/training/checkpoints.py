@@ -115,7 +115,7 @@ class Checkpoints(Checkpoint):
             self._stopped_inside, self._trained = False, time.monotonic()
             return
         # Lightning ends an epoch in which training stops: only a checkpoint of this moment resumes inside it
-        self._stopped_inside = _is_to_go_on(trainer, module) or module.steps == trainer.max_steps
+        self._stopped_inside = _stops_resumable(trainer, module) or module.steps == trainer.max_steps
         if self._stopped_inside:
             self._write(trainer)
         # between the batches of one step each of several processes has gradients of its own
@@ -133,7 +133,7 @@ class Checkpoints(Checkpoint):
         # at an epoch's end, `on_train_epoch_end` follows with that epoch's train/loss
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._keep_best(trainer)
-            if _is_to_go_on(trainer, module) and not self._stopped_inside:
+            if _stops_resumable(trainer, module) and not self._stopped_inside:
                 self._stopped_inside = True
                 self._write(trainer)
 
@@ -235,7 +235,7 @@ def _made_with(trainer) -> dict[str, str | int]:
     return here() | facts
 
 
-def _is_to_go_on(trainer, module) -> bool:
+def _stops_resumable(trainer, module) -> bool:
     """Return whether training stops now, in a run that may be resumed."""
     return trainer.should_stop and not module.is_over
 

@@ -47,7 +47,7 @@ def wanted(kind: str, error: BaseException) -> str:
 
 
 def check_is(kind: str, value: Any) -> Any:
-    """Return the value. Raises ConfigError if it is not what parts of this kind are."""
+    """Return the value. Raises ConfigError if it breaks the contract of its kind."""
     contract, expected = CONTRACTS[kind]
     if not isinstance(value, expected):
         raise ConfigError(f"{contract}; this one gives {_shown(value)}")
@@ -80,8 +80,8 @@ def check_network(net: nn.Module, loss: Loss, x: Tensor, y: Tensor, num_outputs:
         rows = [len(x), num_outputs]
         if not isinstance(output, Tensor) or [*output.shape] != rows:
             raise ConfigError(
-                f"model: the loss and the data want an output [B, {num_outputs}]: for {len(x)} inputs a tensor {rows}, "
-                f"it is {_shown(output)}"
+                f"model: must return an output [B, {num_outputs}], as the loss and the data need: for {len(x)} inputs "
+                f"a tensor {rows}; it returns {_shown(output)}"
             )
         value = loss(output, y)
         if not isinstance(value, Tensor) or value.shape or not value.is_floating_point():
@@ -99,7 +99,7 @@ def check_run(
 ) -> None:
     """Raise ConfigError for parts that do not go together in this run."""
     if world > 1 and not any(True for _ in module.parameters()):
-        raise ConfigError(f"trainer.devices={world}: the model has nothing to train by gradient: trainer.devices=1")
+        raise ConfigError(f"trainer.devices={world}: the model has nothing to train by gradient; use trainer.devices=1")
     known = {TRAIN_LOSS, LR, VAL_LOSS} | ({VAL_ACCURACY} if data.num_classes else set())
     ours = not is_foreign(config["module"]) and type(module) is Supervised
     for name, node in config["callbacks"].items() if ours else ():
@@ -136,8 +136,8 @@ def check_batch_norm(trainer: Mapping[str, Any], net: nn.Module, data: DataModul
         if "more than 1 value per channel" not in str(error):
             raise
         raise ConfigError(
-            f"data.batch_size={size}: a batch would have one sample, of which batch norm knows no variance; choose "
-            "another size or data.drop_last=true"
+            f"data.batch_size={size}: a batch would have one sample, from which batch norm cannot compute a variance; "
+            "choose another size or data.drop_last=true"
         ) from error
 
 

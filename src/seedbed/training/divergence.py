@@ -39,7 +39,9 @@ def tell(metrics: Mapping[str, Any]) -> str:
     return f"diverged at step {metrics['diverged_at']} with lr {metrics['diverged_lr']:g}{layer}"
 
 
-def first_layer(config: Mapping[str, Any], data: DataModule, step: int, checkpoint: Path | None = None) -> str | None:
+def first_diverged_layer(
+    config: Mapping[str, Any], data: DataModule, step: int, checkpoint: Path | None = None
+) -> str | None:
     """Return the name and class of the layer whose output left the range first; `loss` if no layer's did.
 
     None where the repetition does not diverge at about that step, or takes too long.

@@ -44,9 +44,9 @@ KNOWN |= {"inference_mode", "use_distributed_sampler", "default_root_dir", "relo
 class FastLoop(_TrainingEpochLoop):
     """Makes as many steps as fit into CALL seconds where Lightning makes one, and does Lightning's bookkeeping once.
 
-    It runs where nothing looks at single batches: the module keeps the methods that Lightning calls for each batch,
-    every argument of the Trainer is KNOWN, and no callback has one of HOOKS, except callbacks for which one call for
-    several batches is enough (`per_call = True`). Elsewhere, and for the first batch after a checkpoint, Lightning's
+    It runs where nothing looks at single batches: the module overrides neither MODULE_HOOKS nor DATA_HOOKS, every
+    argument of the Trainer is KNOWN, and no callback has one of HOOKS, except callbacks for which one call for several
+    batches is enough (`per_call = True`). Elsewhere, and for the first batch after a checkpoint, Lightning's
     own loop runs. required: raise ConfigError if one of these conditions fails. capture: auto records the steps of a
     run on a GPU, see `captured.py`.
     """
@@ -73,7 +73,7 @@ class FastLoop(_TrainingEpochLoop):
         self._is_fast = self._captured = None
 
     def advance(self, data_fetcher) -> None:
-        # a batch that a callback skips, from a hook before those that look at batches, is Lightning's too
+        # a batch that a callback skipped before it began (in on_train_epoch_start) is Lightning's too
         if self.restarting or not self._is_fast or self.trainer.lightning_module._skips:
             super().advance(data_fetcher)
             return
@@ -110,7 +110,7 @@ class FastLoop(_TrainingEpochLoop):
         if captured:
             captured.check()
         deadline = time.perf_counter() + CALL
-        last_step = _last_step(trainer, module.steps)
+        last_step = _next_checkpoint_step(trainer, module.steps)
         index = first
         while True:
             batch, _, _ = next(data_fetcher)
@@ -148,8 +148,8 @@ def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
     return torch.no_grad()(partial(unwrap(type(optimizer).step), optimizer))
 
 
-def _last_step(trainer: pl.Trainer, step: int) -> float | None:
-    """Return the step after `step` at which a callback is to be called, where it counts steps: see `Checkpoints`."""
+def _next_checkpoint_step(trainer: pl.Trainer, step: int) -> float | None:
+    """Return the step after `step` at which `Checkpoints` wants to be called; None if it counts no steps."""
     next_step = getattr(trainer.checkpoint_callback, "next_step", None)
     return next_step(step) if next_step else None
 

@@ -39,7 +39,7 @@ class GAN(Supervised):
 
     def setup(self, stage: str) -> None:
         if self.trainer.world_size > 1:
-            raise ConfigError("a GAN trains on one device: trainer.devices=1")
+            raise ConfigError("a GAN trains on one device; use trainer.devices=1")
         if (accumulate := self.trainer.accumulate_grad_batches) > 1:
             raise ConfigError(f"trainer.accumulate_grad_batches={accumulate}: a GAN steps after each batch")
         # not earlier: Lightning would refuse gradient_clip_val, not knowing that `training_step` obeys it

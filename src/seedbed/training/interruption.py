@@ -30,7 +30,8 @@ class StopOnSignal(pl.Callback):
     """Stops training after the step in which SIGINT or SIGTERM comes; `Checkpoints` then writes last.ckpt.
 
     An epoch that is cut short is not validated: the resumed run will do so at the epoch's end. A run that ends at this
-    step anyway ends as if no signal had come. To be the last of the callbacks, so that it knows what the others stop.
+    step anyway ends as if no signal had come. Place it after the callbacks that may stop a run, so that it sees their
+    decision; `Checkpoints` comes after it.
     """
 
     per_call = True  # see FastLoop
@@ -72,13 +73,13 @@ class StopOnSignal(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.has_cut:
-            # Lightning ends the unfinished epoch; its values do not belong into the curves
+            # Lightning ends the unfinished epoch; its values do not belong in the curves
             trainer.loggers = []
         else:
             self._cuts(trainer, module)
 
     def _cuts(self, trainer: pl.Trainer, module: pl.LightningModule) -> bool:
-        """Stop the training if a signal came to any process, unless it stops here anyway; return whether it did."""
+        """Stop training if a signal came to any process; return whether it would have gone on without the signal."""
         # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
         if not in_any_process(trainer, self.number is not None):
             return False
@@ -99,7 +100,7 @@ class StopOnSignal(pl.Callback):
 
     @contextmanager
     def telling_how_to_go_on(self) -> Iterator[None]:
-        """Have a signal that comes before or after the training end the run by `check` too."""
+        """Make a signal before or after the training end the run as one during it does: through `check`."""
         try:
             yield
         except KeyboardInterrupt:

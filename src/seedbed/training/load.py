@@ -223,7 +223,7 @@ def _facts(content: dict[str, Any], config: dict[str, Any], checkpoint: Path) ->
         facts = Facts(tuple(map(int, kept["shape"])), classes, kept["divisor"], kept["shift"])
         scales = [torch.as_tensor(scale).shape for scale in (facts.divisor, facts.shift)]
         if min(facts.shape) < 1 or torch.broadcast_shapes(facts.shape, *scales) != facts.shape:
-            raise ValueError(f"{facts.shape} is no shape of theirs")
+            raise ValueError(f"the shape {facts.shape} is empty or does not match the scale")
         return facts
 
 
@@ -236,7 +236,9 @@ def _filled(make: Callable[[], nn.Module], weights: dict[str, Tensor], checkpoin
         for name in [*mine, *theirs]:
             if mine.get(name) != theirs.get(name):
                 here, there = (f"has {s[name]}" if name in s else "has none" for s in (mine, theirs))
-                raise ConfigError(f"{checkpoint}: is of another network: for {name} the run's model {here}, it {there}")
+                raise ConfigError(
+                    f"{checkpoint}: is of another network: for {name} the run's model {here}, the file {there}"
+                )
         return net
 
     with torch.random.fork_rng(devices=[]):

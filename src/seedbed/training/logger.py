@@ -36,7 +36,7 @@ def over_epochs(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def thinned(epochs: Sequence[T]) -> list[T]:
-    """Return at most MAX_EPOCHS epochs, those that a step of one size meets, and the last."""
+    """Return at most MAX_EPOCHS epochs: every k-th, counted back from the last."""
     every = math.ceil(len(epochs) / MAX_EPOCHS)
     return [epoch for n, epoch in enumerate(epochs, 1 - len(epochs)) if n % every == 0]
 

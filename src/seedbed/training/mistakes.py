@@ -35,8 +35,8 @@ RAISES = (dis.opmap["RAISE_VARARGS"], dis.opmap["RERAISE"])
 def mistakes_of_the_user(place: str):
     """Turn the error of a part, or of Lightning's Trainer, about its arguments into a ConfigError.
 
-    The same for a part that does not exist or does not take such arguments. A mistake in the user's own code is raised
-    as it is.
+    A part that does not exist, or does not take such arguments, ends in a ConfigError too. A mistake in the user's own
+    code is raised as it is.
     """
     try:
         yield

@@ -88,7 +88,7 @@ class RunProgress(ProgressBar):
         self.bar.update(trainer.fit_loop.epoch_loop.batch_progress.total.ready - self.bar.n)
 
     def on_train_epoch_start(self, trainer, module) -> None:
-        """Show the epoch before, whose metrics are known after the last hook that a callback has in it."""
+        """Show the epoch before: only now have all callbacks' hooks of that epoch run, and its metrics are final."""
         if self._has_begun:
             self._show(trainer, module)
         known = {} if self.table else trainer.callback_metrics

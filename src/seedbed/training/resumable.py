@@ -44,7 +44,7 @@ def _check_weights(checkpoint: Checkpoint, module: nn.Module, place: str) -> Non
     for name in [*mine, *theirs]:
         if mine.get(name) != theirs.get(name):
             here, there = (f"has {shapes[name]}" if name in shapes else "has none" for shapes in (mine, theirs))
-            raise ConfigError(f"{place}: is of another network: for {name} the run's model {here}, it {there}")
+            raise ConfigError(f"{place}: is of another network: for {name} the run's model {here}, the file {there}")
 
 
 def _check_progress(checkpoint: Checkpoint, trainer: pl.Trainer, place: str, is_own: bool) -> None:

@@ -31,7 +31,7 @@ def reader_for(net: nn.Module, config: Mapping[str, Any], data: DataModule) -> R
 
 
 def rows_suit(config: Mapping[str, Any], data: DataModule) -> bool:
-    """Return whether batches may stay references: to images, on the CPU, in float32 without conversions."""
+    """Return whether the run allows `Rows`: uint8 images, training on the CPU, in plain float32."""
     trainer = config["trainer"]
     on_cpu = trainer["accelerator"] == "cpu" or not torch.accelerator.is_available()
     exact = str(trainer.get("precision", "32-true")) in ("32-true", "32", "None")

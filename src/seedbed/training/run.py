@@ -30,7 +30,7 @@ from seedbed.training.build import Parts, build_callbacks, build_data, build_log
 from seedbed.training.checkpoints import LAST_GOOD, Checkpoints, checkpoint_options
 from seedbed.training.contracts import check_run
 from seedbed.training.datamodule import DataModule
-from seedbed.training.divergence import first_layer, lr_at, tell
+from seedbed.training.divergence import first_diverged_layer, lr_at, tell
 from seedbed.training.hparams import final
 from seedbed.training.interruption import StopOnSignal
 from seedbed.training.logger import RunLogger
@@ -78,7 +78,7 @@ def _divergence(config: Mapping[str, Any], folder: Path, trainer: pl.Trainer, mo
     lr = lr_at(step, module.total_steps, Parts().optimizer(config), module.schedule)
     # several processes would have to repeat it together
     alone = trainer.world_size == 1
-    layer = first_layer(config, trainer.datamodule, step, good if good.exists() else None) if alone else None
+    layer = first_diverged_layer(config, trainer.datamodule, step, good if good.exists() else None) if alone else None
     return {"diverged_lr": lr, "diverged_layer": layer}
 
 

@@ -62,7 +62,7 @@ class Supervised(pl.LightningModule):
 
     # metric of each loss that `batch_losses` records
     LOSSES: tuple[str, ...] = (TRAIN_LOSS,)
-    # steps between two points of train/loss and lr; auto: as few as give MAX_POINTS or less; 0: no points
+    # steps between two points of train/loss and lr; auto: the smallest with at most MAX_POINTS points; 0: no points
     log_every_n_steps: int | str = "auto"
     # reader: computes outputs from `Rows`; None if the network cannot. prefers_rows: the config chooses `Rows` for the
     # training; takes_rows, evaluates_rows: the batches of training and of evaluation are `Rows`
@@ -140,7 +140,7 @@ class Supervised(pl.LightningModule):
             restore(optimizer)
         self.total_steps = self._estimated_steps()
         for callback in self._accumulations():
-            # Lightning leaves it out where a run goes on inside an epoch
+            # Lightning does not call the callback when a run resumes inside an epoch
             trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(trainer.current_epoch)
         # looked up here and not in every step
         self._accumulate, self._batches = trainer.accumulate_grad_batches, trainer.num_training_batches
@@ -228,7 +228,7 @@ class Supervised(pl.LightningModule):
             optimizer.zero_grad()
 
     def end_step(self) -> None:
-        """Count the optimiser step that was just made."""
+        """Count the optimiser step just made; every tenth step, stop a diverged run and log the points."""
         look = self.record.end_step()
         if self.record.every and self.record.steps % self.record.every == 0:
             self._lrs[self.record.steps] = self.learning_rate()

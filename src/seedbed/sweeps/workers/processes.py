@@ -18,9 +18,9 @@ from seedbed.sweeps.workers import Ended, Task
 
 
 class Processes:
-    """Runs `n_jobs` tasks at once; as many as `gpus` or, without, as there are cores, unless it is given.
+    """Runs `n_jobs` tasks at once; by default one for each of the `gpus`, or one for each core if `gpus` is None.
 
-    gpus: deal so many GPUs out to the workers, of which each then sees one.
+    gpus: number of GPUs to share out; each worker sees one of them.
     """
 
     def __init__(self, n_jobs: int | None = None, gpus: int | None = None):
@@ -33,10 +33,10 @@ class Processes:
         # __main__, whose decorated form hides it from pickle
         pickled = cloudpickle.dumps(call)
         spawn, workers = get_context("spawn"), min(self.n_jobs, len(tasks))
-        hands = spawn.SimpleQueue()
+        gpu_queue = spawn.SimpleQueue()
         for _, gpu in zip(range(workers), cycle(self.gpus), strict=False):
-            hands.put(gpu)
-        pool = ProcessPoolExecutor(workers, spawn, prepare, (hands if self.gpus else None,))
+            gpu_queue.put(gpu)
+        pool = ProcessPoolExecutor(workers, spawn, prepare, (gpu_queue if self.gpus else None,))
         waiting, running = deque(enumerate(tasks)), {}
         try:
             while waiting or running:

@@ -61,7 +61,7 @@ def call_with_threads(call: Callable[[Task], None], task: Task, threads: str) ->
 
 
 class InScratch:
-    """Runs a task as of a sweep in `scratch`, then sends its jobs' folders to the sweep's own folder on `node`."""
+    """Runs a task as if its sweep lay in `scratch`, then sends its jobs' folders to the sweep's folder on `node`."""
 
     def __init__(self, call: Callable[[Task], None], scratch: str, node: str):
         self.call, self.scratch, self.node = call, scratch, node
@@ -97,7 +97,7 @@ def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def receive(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
-    """Write a job's files; event files of an earlier try that failed go."""
+    """Write a job's files; first remove the event files of an earlier try that failed."""
     for events in folder.glob("events.out.tfevents.*"):
         events.unlink()
     for name, content in files:

@@ -39,7 +39,7 @@ class Slurm:
                 job.cancel()
 
     def _named_for_cluster(self) -> dict[str, Any]:
-        """AutoExecutor wants the cluster's name before the parameters that not all clusters have."""
+        """Return the parameters; those that not all clusters have get the prefix slurm_, as AutoExecutor wants."""
         shared = {"name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node"}
         shared |= {"stderr_to_stdout"}
         named = {f"slurm_{name}": value for name, value in self.parameters.items() if name not in shared}
