@@ -94,7 +94,7 @@ class Rows(MSE):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["model=linear", "model._target_=parts.three"], "model: the loss and the data want an"),
+        (["model=linear", "model._target_=parts.three"], "model: must return an output"),
         (["loss=mse", "~loss.half", "loss._target_=parts.Rows"], "loss: must be a scalar tensor"),
         (["data=function", "loss=cross_entropy"], "loss: CrossEntropy needs classes"),
         (["callbacks=generated"], "callbacks=generated draws"),

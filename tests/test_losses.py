@@ -186,10 +186,9 @@ def test_probabilities_of_several_outputs_are_their_sigmoids(loss):
 @pytest.mark.parametrize("loss", STACKS)
 @pytest.mark.parametrize("K", [1, 10])
 @pytest.mark.parametrize("shared", [False, True])
-def test_loss_that_stacks_gives_each_networks_own_bits(loss, K, shared):
+def test_loss_that_stacks_gives_the_bits_of_vmap(loss, K, shared):
     loss, output = loss(), torch.randn(5, 37, K, requires_grad=True)
     target = torch.randint(max(K, 2), (37,) if shared else (5, 37))
-    alone = torch.stack([loss(output[m], target if shared else target[m]) for m in range(5)])
-    gradient = torch.autograd.grad(alone.sum(), output)[0]
-    together = loss(output, target)
-    assert torch.equal(together, alone) and torch.equal(torch.autograd.grad(together.sum(), output)[0], gradient)
+    losses, wanted = loss(output, target), torch.vmap(loss, (0, None if shared else 0))(output, target)
+    gradient, wanted_gradient = (torch.autograd.grad(each.sum(), output)[0] for each in (losses, wanted))
+    assert torch.equal(losses, wanted) and torch.equal(gradient, wanted_gradient)
