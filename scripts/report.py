@@ -21,7 +21,9 @@ def main() -> int:
     parser.add_argument("--by-sweep", action="store_true", help="compare several sweeps with each other")
     arguments = parser.parse_args()
     begin = time.perf_counter()
-    say = Progress(begin)
+
+    def say(text: str) -> None:
+        print(f"{time.perf_counter() - begin:5.1f} s  {text}", file=sys.stderr, flush=True)
 
     from seedbed.report.write import write_report
 
@@ -35,16 +37,6 @@ def main() -> int:
         return 2
     print(f"report: {path}   ({time.perf_counter() - begin:.1f} s)")
     return 0
-
-
-class Progress:
-    """Prints a line for each stage to stderr, with the seconds since the start."""
-
-    def __init__(self, begin: float):
-        self.begin = begin
-
-    def __call__(self, text: str) -> None:
-        print(f"{time.perf_counter() - self.begin:5.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from seedbed.files import replacing, write_whole
 
 
 def test_text_is_utf8_with_its_own_line_ends_and_bytes_stay_bytes(tmp_path):
-    write_whole(tmp_path / "a", "√5\r\n×\n", fsync=True)
+    write_whole(tmp_path / "a", "√5\r\n×\n")
     assert (tmp_path / "a").read_bytes() == "√5\r\n×\n".encode()
     write_whole(tmp_path / "a", b"\x00\xff")
     assert (tmp_path / "a").read_bytes() == b"\x00\xff"

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seedbed.config_values import leaves
+from seedbed.config_values import SWEEP_KEYS, leaves
 from seedbed.errors import ConfigError
 from seedbed.metrics import TEST_ACCURACY, TEST_LOSS, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
 from seedbed.optim.drivable import DRIVABLE, check_schedule
@@ -49,10 +49,6 @@ def number(least: float = -math.inf, most: float = math.inf) -> Rule:
     return Rule(lambda v: _is_number(v) and least <= v <= most, " ".join(["a number", " and ".join(bounds)]).strip())
 
 
-def share(name: str = "a number ≥ 0 and < 1") -> Rule:
-    return Rule(lambda v: _is_number(v) and 0 <= v < 1, name)
-
-
 def one_of(*names: str) -> Rule:
     return Rule(lambda v: v in names, "one of " + ", ".join(names))
 
@@ -70,12 +66,9 @@ def only(value: Any, reason: str) -> Rule:
     return Rule(lambda v: v == value and type(v) is type(value), f"{show(value)}: {reason}")
 
 
-def existing_file() -> Rule:
-    return Rule(lambda v: isinstance(v, str) and Path(v).is_file(), "a file that exists")
-
-
 SEED = integer(0, 2**32 - 1)  # numpy takes no larger one
 POSITIVE = Rule(lambda v: _is_number(v) and v > 0, "a number > 0")
+SHARE = Rule(lambda v: _is_number(v) and 0 <= v < 1, "a number ≥ 0 and < 1")
 NOT_ZERO = Rule(lambda v: _is_number(v) and v != 0, "a number other than 0")
 BOOL = Rule(lambda v: isinstance(v, bool), "true or false")
 TEXT = Rule(lambda v: isinstance(v, str), "text")
@@ -85,6 +78,7 @@ BATCHES = Rule(
 TIME = Rule(
     lambda v: isinstance(v, str) and bool(re.fullmatch(r"\d+:\d\d:\d\d:\d\d", v)), "a time as 00:01:30:00 or {hours: 2}"
 )
+EXISTING_FILE = Rule(lambda v: isinstance(v, str) and Path(v).is_file(), "a file that exists")
 DEVICES = Rule(lambda v: v == "auto" or (_is_int(v) and v >= 1), "an integer ≥ 1 or auto")
 VALUES = Rule(
     lambda v: isinstance(v, list) and len(v) > 1 and all(map(number(0).holds, v)), "a list of two or more numbers ≥ 0"
@@ -93,7 +87,7 @@ VALUES = Rule(
 # config key → rule; a test checks that every number and word of every file in conf/ has one
 RULES: dict[str, Rule] = {
     "seed": SEED,
-    "ckpt_path": optional(existing_file()),
+    "ckpt_path": optional(EXISTING_FILE),
     "ckpt.every_n_steps": optional(integer(1)),
     "ckpt.every_minutes": optional(POSITIVE),
     "same_bits": one_of("warn", "required"),
@@ -104,17 +98,15 @@ RULES: dict[str, Rule] = {
     "optimized_metric": one_of(VAL_ACCURACY, VAL_LOSS, TRAIN_LOSS, TEST_ACCURACY, TEST_LOSS),
     "data.batch_size": integer(1),
     "data.seed": SEED,
-    "data.shuffle": BOOL,
-    "data.drop_last": BOOL,
+    "data.shuffle data.drop_last": BOOL,
     "data.normalize": one_of("unit", "symmetric", "standard"),
     "data.root": optional(TEXT),
-    "data.valid_fraction": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
     "data.on_broken": one_of("error", "skip"),
     "data.noise_seed": SEED,
     "data.noise": number(0),
     "data.expression": optional(TEXT),
     "data.points": Rule(
-        lambda v: 2 <= v <= 10**6 if _is_int(v) else existing_file().holds(v),
+        lambda v: 2 <= v <= 10**6 if _is_int(v) else EXISTING_FILE.holds(v),
         "an integer ≥ 2 and ≤ 1000000, or a file that exists",
     ),
     "data.name": one_of("sin", "wave", "square", "step", "triangle"),
@@ -122,80 +114,45 @@ RULES: dict[str, Rule] = {
     "model.name": TEXT,
     "model.image_size": optional(integer(1)),
     "model.pretrained": BOOL,
-    "model.drop_rate": share(),
-    "model.drop_path_rate": share(),
-    "model.lines": integer(1),
-    "model.hidden": listed(integer(1)),
-    "model.channels": listed(integer(1)),
-    "model.kernel_sizes": listed(integer(1)),
+    "model.drop_rate model.drop_path_rate model.dropout loss.label_smoothing": SHARE,
+    "model.lines model.latent model.width": integer(1),
+    "model.hidden model.channels model.kernel_sizes": listed(integer(1)),
     "model.batch_norm": BOOL,
     "model.activation": one_of("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"),
-    "model.dropout": share(),
-    "model.latent": integer(1),
-    "model.width": integer(1),
-    "loss.label_smoothing": share(),
-    "loss.half": BOOL,
-    "init.std": POSITIVE,
+    "init.std init.gain": POSITIVE,
     "init.a": number(0),
-    "init.gain": POSITIVE,
-    "init.uniform": BOOL,
+    "loss.half init.uniform": BOOL,
     "init.mode": one_of("fan_in", "fan_out"),
     "init.nonlinearity": one_of("linear", "relu", "leaky_relu", "selu", "tanh", "sigmoid"),
-    "optim.lr": POSITIVE,
-    "optim.momentum": share(),
-    "optim.nesterov": BOOL,
-    "optim.fused": BOOL,
-    "optim.weight_decay": number(0),
-    "optim.alpha": share(),
-    "optim.eps": POSITIVE,
+    "optim.lr optim.eps": POSITIVE,
+    "optim.momentum optim.alpha": SHARE,
+    "optim.nesterov optim.fused": BOOL,
+    "optim.weight_decay optim.lr_scale": number(0),
     "optim.groups": Rule(lambda v: v == [], "a list of groups, each {params: '*bias', lr_scale: 0.1} or alike"),
     "optim.params": Rule(lambda v: isinstance(v, str | list), "a pattern of parameters' names, or a list of them"),
-    "optim.lr_scale": number(0),
     "optim.betas": Rule(
-        lambda v: isinstance(v, list) and len(v) == 2 and all(map(share().holds, v)),
-        "two numbers ≥ 0 and < 1",
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(SHARE.holds, v)), "two numbers ≥ 0 and < 1"
     ),
-    "schedule.start": number(0),
-    "schedule.end": number(0),
-    "schedule.pct_start": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
-    "schedule.div": POSITIVE,
-    "schedule.div_final": POSITIVE,
+    "schedule.start schedule.end": number(0),
+    "data.valid_fraction schedule.pct_start": Rule(lambda v: _is_number(v) and 0 < v < 1, "a number > 0 and < 1"),
+    "schedule.div schedule.div_final schedule.momentum_low": POSITIVE,
     "schedule.drives": one_of(*DRIVABLE),
     "schedule.absolute": BOOL,
-    "schedule.momentum_low": POSITIVE,
     "schedule.fractions": optional(listed(POSITIVE)),
     "schedule.shape": one_of("linear", "cosine", "exponential"),
     **{f"schedule.{number}": optional(VALUES) for number in DRIVABLE},
     "schedule.phases": Rule(lambda v: isinstance(v, list) and bool(v), "a list of schedules"),
-    "study.size": integer(1),
-    "study.times": integer(1),
-    "study.seeds": integer(1),
-    "study.steps": integer(1),
-    "study.epochs": integer(1),
-    "study.width": integer(1),
+    "study.size study.times study.seeds study.steps study.epochs study.width study.images study.outputs": integer(1),
+    "study.count study.shown study.channels study.kernel": integer(1),
     "study.depths": listed(integer(1)),
     "study.lrs": listed(POSITIVE),
-    "study.inits": listed(TEXT),
-    "study.models": listed(TEXT),
-    "study.losses": listed(TEXT),
-    "study.overrides": listed(TEXT),
-    "study.seed": SEED,
+    "study.inits study.models study.losses study.overrides": listed(TEXT),
+    "study.seed study.noise_seed": SEED,
     "study.image": integer(0),
-    "study.images": integer(1),
-    "study.outputs": integer(1),
     "study.start": NOT_ZERO,
-    "study.noise_seed": SEED,
-    "study.lr": POSITIVE,
-    "study.count": integer(1),
-    "study.shown": integer(1),
     "study.changes": listed(NOT_ZERO),
-    "study.near": POSITIVE,
-    "study.far": POSITIVE,
+    "study.lr study.near study.far lr_find.start lr_find.end": POSITIVE,
     "study.slopes": listed(number(0)),
-    "study.channels": integer(1),
-    "study.kernel": integer(1),
-    "lr_find.start": POSITIVE,
-    "lr_find.end": POSITIVE,
     "lr_find.steps": integer(3),
     "trainer.threads": optional(integer(1)),
     "trainer.loop": one_of("auto", "plain", "fast"),
@@ -216,13 +173,10 @@ RULES: dict[str, Rule] = {
         lambda v: isinstance(v, bool) or (_is_int(v) and v >= 0), "true, false or an integer ≥ 0"
     ),
     "trainer.max_epochs": integer(0),
-    "trainer.min_epochs": optional(integer(0)),
     "trainer.max_steps": integer(-1),
-    "trainer.min_steps": optional(integer(0)),
+    "trainer.min_epochs trainer.min_steps": optional(integer(0)),
     "trainer.max_time": optional(TIME),
-    "trainer.limit_train_batches": optional(BATCHES),
-    "trainer.limit_val_batches": optional(BATCHES),
-    "trainer.limit_test_batches": optional(BATCHES),
+    "trainer.limit_train_batches trainer.limit_val_batches trainer.limit_test_batches": optional(BATCHES),
     "trainer.limit_predict_batches": only(None, "a run predicts nothing"),
     "trainer.overfit_batches": BATCHES,
     "trainer.val_check_interval": optional(
@@ -234,24 +188,19 @@ RULES: dict[str, Rule] = {
     "trainer.check_val_every_n_epoch": optional(integer(1)),
     "trainer.num_sanity_val_steps": optional(integer(-1)),
     "trainer.log_every_n_steps": Rule(lambda v: v == "auto" or (_is_int(v) and v >= 0), "auto or an integer ≥ 0"),
-    "trainer.enable_checkpointing": optional(BOOL),
-    "trainer.enable_progress_bar": optional(BOOL),
-    "trainer.enable_model_summary": optional(BOOL),
+    "trainer.enable_checkpointing trainer.enable_progress_bar trainer.enable_model_summary": optional(BOOL),
     "trainer.accumulate_grad_batches": integer(1),
     "trainer.gradient_clip_val": optional(POSITIVE),
     "trainer.gradient_clip_algorithm": optional(one_of("norm", "value")),
     "trainer.deterministic": optional(Rule(lambda v: isinstance(v, bool) or v == "warn", "true, false or warn")),
     "trainer.benchmark": optional(BOOL),
-    "trainer.inference_mode": BOOL,
+    "trainer.inference_mode trainer.detect_anomaly trainer.sync_batchnorm trainer.enable_autolog_hparams": BOOL,
     "trainer.use_distributed_sampler": only(True, "each process has samples of its own"),
     "trainer.profiler": optional(one_of("simple", "advanced", "pytorch")),
-    "trainer.detect_anomaly": BOOL,
     "trainer.barebones": only(False, "a run leaves metrics and checkpoints"),
     "trainer.plugins": Rule(lambda v: v is None or v == [], "null, a plugin as {_target_: …}, or a list of them"),
-    "trainer.sync_batchnorm": BOOL,
     "trainer.reload_dataloaders_every_n_epochs": integer(0),
     "trainer.default_root_dir": optional(TEXT),
-    "trainer.enable_autolog_hparams": BOOL,
     "trainer.model_registry": only(None, "checkpoints stay in the run's folder"),
     **{
         f"trainer.{name}.{unit}": number(0)
@@ -262,22 +211,16 @@ RULES: dict[str, Rule] = {
     "callbacks.early_stopping.mode": one_of("min", "max"),
     "callbacks.early_stopping.patience": integer(0),
     "callbacks.early_stopping.min_delta": number(0),
-    "callbacks.activation_stats.every": integer(1),
-    "callbacks.pictures.every": integer(1),
-    "callbacks.curve_fit.pictures": integer(1),
-    "callbacks.generated.every": integer(1),
-    "callbacks.ema.decay": share(),
-    "callbacks.ema.update_every_n_steps": integer(1),
+    "callbacks.activation_stats.every callbacks.pictures.every callbacks.generated.every": integer(1),
+    "callbacks.curve_fit.pictures callbacks.ema.update_every_n_steps": integer(1),
+    "callbacks.ema.decay": SHARE,
     "logger.csv.name": TEXT,
-    "hydra.launcher.n_jobs": optional(integer(1)),
-    "hydra.launcher.gpus": optional(integer(1)),
-    "hydra.launcher.max_stack": optional(integer(1)),
+    "hydra.launcher.n_jobs hydra.launcher.gpus hydra.launcher.max_stack": optional(integer(1)),
     "hydra.launcher.halving.factor": optional(integer(2)),
-    "hydra.launcher.halving.first": integer(1),
-    "hydra.sweeper.n_trials": integer(1),
-    "hydra.sweeper.n_jobs": integer(1),
+    "hydra.launcher.halving.first hydra.sweeper.n_trials hydra.sweeper.n_jobs": integer(1),
     "hydra.sweeper.max_failure_rate": number(0, 1),
 }
+RULES = {key: rule for keys, rule in RULES.items() for key in keys.split()}
 
 # metrics that a task does not have, by the beginning of a `_target_`: accuracy needs classes, test/… a test set
 WITHOUT = {
@@ -288,18 +231,7 @@ WITHOUT = {
 
 # keys that every run has; those with a `_target_` and `ckpt` are groups of keys
 PARTS = ("data", "model", "loss", "optim", "module", "trainer")
-NEEDED = (
-    "seed",
-    "ckpt_path",
-    "ckpt",
-    "same_bits",
-    "optimized_metric",
-    "resume",
-    "extend",
-    "on_error",
-    "retries",
-    *PARTS,
-)
+NEEDED = ("seed", "ckpt_path", "optimized_metric", *SWEEP_KEYS, *PARTS)
 
 
 def check_complete(config: Mapping[str, Any]) -> None:

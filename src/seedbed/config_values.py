@@ -47,7 +47,6 @@ def typed(key: str, value: object) -> str:
 
 def quoted(text: str) -> str:
     """Return text in quotes, as Hydra's grammar reads it."""
-    escaped = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)
-    if escaped.endswith("\\"):
-        escaped += "\\" * (len(escaped) - len(escaped.rstrip("\\")))
-    return f"'{escaped}'"
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single).with_quotes()

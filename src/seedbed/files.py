@@ -9,18 +9,14 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | Path, fsync: bool = False) -> Iterator[str]:
+def replacing(path: str | Path) -> Iterator[str]:
     """Yield a temporary path in the same folder; it takes the place of `path` when the block ends without an error.
 
-    Several processes may replace one file at once: the last to finish wins. fsync: the content is on the disk before
-    the name is, so that it outlives a power failure, too.
+    Several processes may replace one file at once: the last to finish wins.
     """
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     try:
         yield temporary
-        if fsync:
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -28,7 +24,7 @@ def replacing(path: str | Path, fsync: bool = False) -> Iterator[str]:
         raise
 
 
-def write_whole(path: str | Path, content: str | bytes, fsync: bool = False) -> None:
+def write_whole(path: str | Path, content: str | bytes) -> None:
     """Write text (UTF-8, its line ends kept) or bytes to `path`, whole or not at all."""
-    with replacing(path, fsync) as temporary, open(temporary, "wb") as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from seedbed.event_files import read_scalars
 from seedbed.files import write_whole
 from seedbed.metrics import TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS
+from seedbed.tables import csv_text
 
 NAME = "history.csv"
 COLUMNS = ("epoch", TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY, "lr", "seconds")
@@ -19,10 +19,7 @@ COLUMNS = ("epoch", TRAIN_LOSS, VAL_LOSS, VAL_ACCURACY, "lr", "seconds")
 
 def write_history(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write history.csv: one row an epoch, with the values of COLUMNS that it has."""
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerows([COLUMNS, *([row.get(column, "") for column in COLUMNS] for row in rows)])
-    write_whole(folder / NAME, file.getvalue())
+    write_whole(folder / NAME, csv_text(COLUMNS, ([row.get(column, "") for column in COLUMNS] for row in rows)))
 
 
 def read_history(folder: str | os.PathLike, metrics: Collection[str]) -> dict[str, dict[int, float]]:

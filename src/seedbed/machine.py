@@ -18,7 +18,8 @@ def here() -> dict[str, str | int]:
     """Return the facts that are known without torch; threads: OMP_NUM_THREADS, else the number of cores."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {**_versions(), "machine": _machine(), "threads": int(threads) if threads.isdecimal() else cores}
+    machine = f"{platform.machine()} {processor()}".strip()
+    return {**_versions(), "machine": machine, "threads": int(threads) if threads.isdecimal() else cores}
 
 
 def _versions() -> dict[str, str]:
@@ -29,11 +30,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "none"
     return found
-
-
-def _machine() -> str:
-    """Return the architecture and the processor's name, `x86_64 Intel(R) Xeon(R) Processor`."""
-    return f"{platform.machine()} {processor()}".strip()
 
 
 def processor() -> str:

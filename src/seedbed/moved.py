@@ -19,15 +19,8 @@ MOVED = {
     **{
         f"seedbed.inits.{name}": f"seedbed.inits.schemes.{name}"
         for name in (
-            "default",
-            "normal",
-            "kaiming_normal",
-            "kaiming_uniform",
-            "kaiming_scratch",
-            "xavier_normal",
-            "xavier_uniform",
-            "orthogonal",
-            "lecun_normal",
+            *("default", "normal", "kaiming_normal", "kaiming_uniform", "kaiming_scratch"),
+            *("xavier_normal", "xavier_uniform", "orthogonal", "lecun_normal"),
         )
     },
 }

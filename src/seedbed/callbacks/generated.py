@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import lightning.pytorch as pl
 import torch
+from matplotlib.figure import Figure
 
 from seedbed.colours import DIGITS
 from seedbed.errors import ConfigError
 from seedbed.pictures.publish import publish
 from seedbed.training.gan import GAN, noise
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SIDE = 8  # pictures in a row, and rows
 
@@ -36,8 +32,6 @@ class Generated(pl.Callback):
 
 @torch.no_grad()
 def grid(module: GAN, epochs: int) -> Figure:
-    from matplotlib.figure import Figure
-
     was_training = module.generator.training
     module.generator.eval()
     pixels = (

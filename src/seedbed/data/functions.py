@@ -9,13 +9,7 @@ from seedbed.data.points_file import read_points
 from seedbed.data.splits import Splits
 
 # formulas on [−1, 1]
-FUNCTIONS = {
-    "sin": "sin(pi*x)",
-    "wave": "sin(2*pi*x)",
-    "square": "x**2",
-    "step": "x > 0",
-    "triangle": "1 - 2*abs(x)",
-}
+FUNCTIONS = {"sin": "sin(pi*x)", "wave": "sin(2*pi*x)", "square": "x**2", "step": "x > 0", "triangle": "1 - 2*abs(x)"}
 
 
 def roller_coaster(noise_seed: int = 0) -> Splits:
@@ -30,11 +24,7 @@ def roller_coaster(noise_seed: int = 0) -> Splits:
 
 
 def function(
-    name: str = "sin",
-    expression: str | None = None,
-    points: int | str = 256,
-    noise: float = 0.0,
-    noise_seed: int = 0,
+    name: str = "sin", expression: str | None = None, points: int | str = 256, noise: float = 0.0, noise_seed: int = 0
 ) -> Splits:
     """A function at evenly spaced points of [−1, 1], or the points of a file; each target plus noise · randn.
 

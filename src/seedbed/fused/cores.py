@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TypeVar
 
 import torch
 from torch import Tensor
-
-S = TypeVar("S")
-T = TypeVar("T")
 
 
 class Cores:
@@ -31,9 +27,9 @@ class Cores:
             self._pool.shutdown()
         torch.set_num_threads(self.count)
 
-    def map(self, call: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    def map(self, call: Callable, items: Sequence) -> list:
         """Return call(item) for each item. Each core takes every count-th item; this thread works for one of them."""
-        results: list[T] = [None] * len(items)  # type: ignore[list-item]
+        results: list = [None] * len(items)
 
         def work(core: int) -> None:
             for i in range(core, len(items), self.count):

@@ -48,11 +48,8 @@ class MemberRecords:
         }
         if stack.accuracy_by_class is not None:
             metrics[ACCURACY_BY_CLASS] = stack.named(stack.accuracy_by_class[i])
-        effort = {"epochs": epochs, "steps": self._steps_of(i), "fit_seconds": round(share * epochs, 6)}
-        return {**metrics, **effort}
-
-    def _steps_of(self, i: int) -> int:
-        return max(self._ended_steps[i], 0) or self._steps[self.epochs[i] - 1]
+        steps = max(self._ended_steps[i], 0) or self._steps[epochs - 1]
+        return {**metrics, "epochs": epochs, "steps": steps, "fit_seconds": round(share * epochs, 6)}
 
     def logged(self, metrics: dict[str, Any]) -> dict[str, float]:
         """Return those of a member's metrics that have a curve."""

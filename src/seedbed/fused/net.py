@@ -70,13 +70,9 @@ class StackedNet(nn.Module):
         from seedbed.data.row_product import networks_last, outputs_last
 
         self.skips_zeros = True
-        weight = self.first_weight
+        weight = self.stacked[self.names.index(f"{self.first_linear}.weight")]
         together = self.members > self.groups and weight.shape[1] < FEW_OUTPUTS
         weight.data = (networks_last if together else outputs_last)(weight.data)
-
-    @property
-    def first_weight(self) -> nn.Parameter:
-        return self.stacked[self.names.index(f"{self.first_linear}.weight")]
 
     def outputs_of(
         self, members: slice, params: Sequence[Tensor], x: Rows, gradients: Sequence[Tensor] | None = None

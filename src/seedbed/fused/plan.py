@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from seedbed.files import write_whole
 
 Config = Mapping[str, Any]
 SUPERVISED = "seedbed.training.supervised.Supervised"
@@ -102,11 +103,8 @@ def _chunks(items: Sequence, max_members: int) -> list[Sequence]:
 def record(folder: Path, stacks: Sequence[StackPlan], alone: Sequence[int]) -> None:
     """Write down which jobs train together: free memory and timings decided it, and may decide otherwise next time."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "plan.tmp"
-    temporary.write_text(
-        json.dumps({"stacks": [asdict(stack) for stack in stacks], "alone": list(alone)}), encoding="utf-8"
-    )
-    os.replace(temporary, folder / f"plan-{len(list(folder.glob('plan-*.json'))):06d}.json")
+    content = {"stacks": [asdict(stack) for stack in stacks], "alone": list(alone)}
+    write_whole(folder / f"plan-{len(list(folder.glob('plan-*.json'))):06d}.json", json.dumps(content))
 
 
 def recorded(folder: Path) -> tuple[list[StackPlan], list[int]]:

@@ -96,7 +96,7 @@ class FusedSweep:
         if not new:
             return [asdict(stack) for stack in before], alone, refused
         alone_now = {n: reason for n in new if (reason := why_alone(self.jobs[n].config) or self.why_alone(n))}
-        stacks = self.stacks(only=[n for n in new if n not in alone_now])
+        stacks = self.stacks([n for n in new if n not in alone_now])
         alone_now |= {stack.jobs[0]: "no other job can share its stack" for stack in stacks if len(stack.jobs) == 1}
         stacks, unfit = self.fitting([stack for stack in stacks if len(stack.jobs) > 1])
         record(self.scratch, stacks, [*alone_now, *unfit])
@@ -117,9 +117,8 @@ class FusedSweep:
                 self._why_alone[optimizer, driven] = str(error)
         return self._why_alone[optimizer, driven]
 
-    def stacks(self, max_members: int | None = None, only: Sequence[int] | None = None) -> list[StackPlan]:
-        jobs = self.jobs if only is None else {n: self.jobs[n] for n in only}
-        return plan({n: job.config for n, job in jobs.items()}, max_members or self.max_stack or len(jobs))
+    def stacks(self, jobs: Sequence[int], max_members: int | None = None) -> list[StackPlan]:
+        return plan({n: self.jobs[n].config for n in jobs}, max_members or self.max_stack or len(jobs))
 
     def fitting(self, stacks: Sequence[StackPlan]) -> tuple[list[StackPlan], dict[int, str]]:
         """Return the stacks, split where they do not fit, and the jobs that run better alone, each with the reason."""
@@ -135,7 +134,7 @@ class FusedSweep:
             except Exception as reason:  # too slow, or one of them is at fault: run alone, only that job fails
                 alone |= dict.fromkeys(stack.jobs, next(iter(str(reason).splitlines()), repr(reason)))
             else:
-                pieces += [stack] if len(stack.jobs) <= max_members else self.stacks(max_members, stack.jobs)
+                pieces += [stack] if len(stack.jobs) <= max_members else self.stacks(stack.jobs, max_members)
         return pieces, alone
 
     def _data(self, stack: StackPlan) -> DataModule:
@@ -191,7 +190,7 @@ class FusedSweep:
     def _split_stack(self, piece: StackPlan, max_members: int | None, alone: Sequence[int]) -> list[StackPlan]:
         """Return new stacks of a piece's jobs, of at most `max_members` members, without the jobs in `alone`."""
         shutil.rmtree(self._folder(piece), ignore_errors=True)
-        stacks = self.stacks(max_members, [n for n in piece.jobs if n not in alone])
+        stacks = self.stacks([n for n in piece.jobs if n not in alone], max_members)
         record(self.scratch, stacks, alone)
         return stacks
 
@@ -203,7 +202,8 @@ class FusedSweep:
         config = jobs[0].config
         with run_threads(config) as choose_threads:
             configs = [job.config for job in jobs]
-            stack = build_stack(self.parts, configs, piece.groups, data, self._halving(config), piece.may_skip)
+            halving = Halving(**self.halving, metric=config["optimized_metric"]) if self.halving else None
+            stack = build_stack(self.parts, configs, piece.groups, data, halving, piece.may_skip)
             choose_threads((weights[0] for weights in stack.net.stacked), len(jobs))
             data.eval_batch = min(data.eval_batch, max(64, 2**24 // (len(jobs) * _activations_per_row(stack))))
             unfinished = {i: job.folder for i, job in enumerate(jobs) if finished(job.folder) is None}
@@ -225,9 +225,6 @@ class FusedSweep:
         log.info("trained %d runs in %.1f s%s", len(jobs), seconds, saved)
         yield from self._write(piece, stack, data, checkpoints, seconds)
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
-
-    def _halving(self, config: Mapping[str, Any]) -> Halving | None:
-        return Halving(**self.halving, metric=config["optimized_metric"]) if self.halving else None
 
     def _write(
         self, piece: StackPlan, stack: Stack, data: DataModule, checkpoints: StackCheckpoints, seconds: float

@@ -26,8 +26,3 @@ class BasicOptim(torch.optim.Optimizer):
                 if p.grad is not None:
                     p.sub_(p.grad, alpha=group["lr"])  # one rounding, as SGD has: p -= lr * p.grad would have two
         return loss
-
-    def zero_grad(self, set_to_none: bool = True):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.grad = None

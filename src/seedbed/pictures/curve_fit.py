@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from matplotlib.figure import Figure
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -23,8 +20,6 @@ class Fit:
 
 def curve_fit(points: tuple[Tensor, Tensor], axes: tuple[str, str], x: Tensor, fits: Sequence[Fit]) -> Figure:
     """Draw a panel for each fit, all on the same axes. points: ([P, 1], [P]); axes: labels; x: [N, 1] of the curves."""
-    from matplotlib.figure import Figure
-
     columns = min(4, len(fits))
     rows = -(-len(fits) // columns)
     size = (5, 4.3) if len(fits) == 1 else (3.2 * columns, 2.7 * rows + 0.6)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from seedbed.metrics import LR, TRAIN_LOSS, VAL_ACCURACY, VAL_LOSS, smaller_is_better
 from seedbed.pictures.log_axis import plain_numbers
 from seedbed.tables import figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # panel → metric → (label, style)
 PANELS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
@@ -27,8 +26,6 @@ LOG_FROM = 8  # a loss that spans more than this ratio has a log axis
 
 def curves(by_step: Mapping[str, Mapping[int, float]], steps: str = "training step") -> Figure | None:
     """Draw metric → step → value; None where nothing was logged. steps: label of the axis."""
-    from matplotlib.figure import Figure
-
     panels = {title: {m: line for m, line in lines.items() if by_step.get(m)} for title, lines in PANELS.items()}
     panels = {title: lines for title, lines in panels.items() if lines}
     if not panels:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from seedbed.colours import HISTOGRAMS, ORDER
 from seedbed.pictures.layer_series import GRADIENT_NEAR_ZERO, NEAR_ZERO, Series, Values
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 ROWS = 100  # of a histogram over time
 SHOWN = 0.999  # share of all values that its axis spans
@@ -64,8 +62,6 @@ def histogram_over_time(name: str, series: Series) -> Figure:
     values as colour; below them is the share of values near zero. A layer with a weight has two more histograms below,
     of the weight and of the gradients by it.
     """
-    from matplotlib.figure import Figure
-
     has_weight = series.weights is not None
     figure = Figure(figsize=(13, 9.4 if has_weight else 5.6), dpi=80)
     axes = figure.subplots(3 if has_weight else 2, 2, sharex=True, height_ratios=(5, 2, 5)[: 3 if has_weight else 2])
@@ -113,7 +109,7 @@ def draw_gradients(ax: Axes, steps: np.ndarray, values: Values, receiver: str) -
         image, axis = draw_histograms(ax, steps, values, *magnitudes(values))
         lines = {"std": (values.std, "-"), "|mean|": (np.abs(values.mean), "--")}
         for label, (line, style) in lines.items():
-            line = np.log10(np.where(line > 0, line, np.nan))  # a log axis has no 0
+            line = np.log10(positive(line))  # a log axis has no 0
             ax.plot(steps, line, color="cyan", lw=1.0, ls=style, label=label)
     ax.set(ylabel="|gradient|", ylim=(axis[0], axis[-1]))
     ax.yaxis.set_major_formatter(lambda power, _: f"{10.0**power:.1g}")
@@ -126,6 +122,10 @@ def draw_gradients(ax: Axes, steps: np.ndarray, values: Values, receiver: str) -
     return image
 
 
+def positive(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, np.nan)
+
+
 def extent(steps: np.ndarray) -> tuple[int, int]:
     """Return the ends of the axis of steps: the column of a step lasts until the next recorded step."""
     return steps[0], steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1)
@@ -135,8 +135,6 @@ def draw_histograms(
     ax: Axes, steps: np.ndarray, values: Values, counts: np.ndarray, edges: np.ndarray
 ) -> tuple[AxesImage, np.ndarray]:
     """Draw each step's histogram as shares, black where there is no value; returns (image, axis)."""
-    from matplotlib import colormaps
-
     on_one_axis, axis = rebinned(np.nan_to_num(counts), edges)
     share = on_one_axis / np.maximum(np.nan_to_num(values.counts).sum(1), 1)[:, None]
     colours = {"vmin": -4, "vmax": 0, "cmap": colormaps[HISTOGRAMS].with_extremes(under="black")}
@@ -146,27 +144,20 @@ def draw_histograms(
 
 def overview(layers: dict[str, Series]) -> Figure:
     """Draw std and share near zero of every layer's activations and gradients, and the mean of its activations."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(14, 7.5), dpi=90)
     axes = figure.subplots(2, 3, sharex=True)
     figure.subplots_adjust(0.05, 0.08, 0.98, 0.88, wspace=0.2, hspace=0.35)
+    rest = 1 / GRADIENT_NEAR_ZERO
     panels = {
-        "mean of activations": (axes[0, 0], lambda s: s.activations.mean),
-        "std of activations": (axes[0, 1], lambda s: s.activations.std),
-        f"% of activations near zero (|x| < {NEAR_ZERO})": (axes[0, 2], lambda s: 100 * s.activations.near_zero),
+        axes[0, 0]: ("mean of activations", lambda s: s.activations.mean),
+        axes[0, 1]: ("std of activations", lambda s: s.activations.std),
+        axes[0, 2]: (f"% of activations near zero (|x| < {NEAR_ZERO})", lambda s: 100 * s.activations.near_zero),
         # a log axis has no 0
-        "std of gradients with respect to activations": (
-            axes[1, 1],
-            lambda s: np.where(s.gradients.std > 0, s.gradients.std, np.nan),
-        ),
-        f"% of gradients near zero (≤ 1/{1 / GRADIENT_NEAR_ZERO:g} of largest)": (
-            axes[1, 2],
-            lambda s: 100 * s.gradients.near_zero,
-        ),
+        axes[1, 1]: ("std of gradients with respect to activations", lambda s: positive(s.gradients.std)),
+        axes[1, 2]: (f"% of gradients near zero (≤ 1/{rest:g} of largest)", lambda s: 100 * s.gradients.near_zero),
     }
     colours = layer_colours()(np.linspace(0, 1, len(layers)))
-    for title, (ax, statistic) in panels.items():
+    for ax, (title, statistic) in panels.items():
         for colour, (name, series) in zip(colours, layers.items(), strict=True):
             ax.plot(series.steps, statistic(series), color=colour, lw=1.2, marker=".", ms=3, label=name)
         ax.set_title(title, fontsize=10, y=1.01)
@@ -183,9 +174,6 @@ def overview(layers: dict[str, Series]) -> Figure:
 
 
 def layer_colours() -> Colormap:
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-
     return ListedColormap(colormaps[ORDER](np.linspace(0, 0.92, 256)))  # its end is too bright on white
 
 
@@ -197,9 +185,6 @@ def name_layers(ax: Axes, drawn: Axes, names: list[str]) -> None:
         layout = two_columns if len(names) > MAX_LEGEND // 2 else {"fontsize": 8}
         ax.legend(*drawn.get_legend_handles_labels(), loc="center", **layout)
         return
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     last = len(names) - 1
     ticks = np.linspace(0, last, 13).round().astype(int)
     place = ax.inset_axes((0.2, 0.0, 0.06, 1.0))

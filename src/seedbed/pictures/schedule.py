@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from seedbed.metrics import LR
 from seedbed.schedules import Schedule
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAX_POINTS = 1000
 
 
 def schedule(numbers: Schedule, total_steps: int, given: Mapping[str, float]) -> Figure:
     """Draw a panel for the lr and for each other number that varies. given: the numbers as the config gave them."""
-    from matplotlib.figure import Figure
-
     steps = np.unique(np.linspace(0, total_steps - 1, min(total_steps, MAX_POINTS)).round())
     curves = {name: [numbers(step / total_steps, name, value) for step in steps] for name, value in given.items()}
     curves = {name: values for name, values in curves.items() if name == LR or min(values) < max(values)}

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from seedbed.colours import WEIGHTS
 from seedbed.inits.schemes import layers
 from seedbed.pictures.digits import grid
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAX_UNITS = 60
 

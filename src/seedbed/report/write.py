@@ -17,7 +17,8 @@ from seedbed.report import findings, page, tables
 from seedbed.report.effects import Effect, Pairs, effect, mean_range, pairs
 from seedbed.report.gather import curves, gather, optimized_metric
 from seedbed.report.grid import Axis, Grid, mean_table
-from seedbed.report.pictures import Picture
+from seedbed.report.pictures import Picture, effects, heat_maps, parallel
+from seedbed.report.pictures import curves as curve_pictures
 from seedbed.report.pictures.axes import STYLE
 from seedbed.statistics import intervals
 from seedbed.sweeps.records import WORDS, Job
@@ -145,8 +146,6 @@ class Report:
     def _effects(self) -> str:
         if not self.grid.axes or not len(self.ranking):
             return ""
-        from seedbed.report.pictures import effects
-
         by_axis = {axis: self.effects[axis.key] for axis in self.grid.axes}
         numbers = [page.table(tables.values(self.grid, axis, e, 100)) for axis, e in by_axis.items() if e]
         return self._picture(effects.draw(self.grid, self.effects)) + page.folded("The numbers", "".join(numbers))
@@ -166,18 +165,14 @@ class Report:
     def _heat_maps(self) -> str:
         if not len(self.ranking):
             return ""
-        from seedbed.report.pictures import heat_maps
-
         return self._picture(heat_maps.draw(self.grid, self.effects))
 
     def _curves(self) -> str:
-        from seedbed.report.pictures import curves
-
         grid = self.grid
         by_epoch = {metric: table for metric, table in self.by_epoch.items() if np.isfinite(table).any()}
         names = [", ".join(short_names(grid, codes)) or "the jobs" for codes in grid.combination_codes]
-        pictures = [curves.draw_best(grid, self.ranking, names, by_epoch)]
-        pictures += [curves.draw_values(grid, a, self.effects[a.key], by_epoch) for a in self._strongest()]
+        pictures = [curve_pictures.draw_best(grid, self.ranking, names, by_epoch)]
+        pictures += [curve_pictures.draw_values(grid, a, self.effects[a.key], by_epoch) for a in self._strongest()]
         return "\n".join(filter(None, map(self._picture, pictures)))
 
     def _strongest(self) -> list[Axis]:
@@ -190,8 +185,6 @@ class Report:
     def _parallel(self) -> str:
         if len(self.grid.combination_codes) < 3 or not len(self.ranking):
             return ""
-        from seedbed.report.pictures import parallel
-
         return self._picture(parallel.draw(self.grid))
 
     def _not_completed(self) -> str:

@@ -35,6 +35,8 @@ def _strictly(check: Callable[..., None]) -> Callable[..., None]:
     def call(*args: Any, **kwargs: Any) -> None:
         try:
             check(*args, **kwargs)
+        except (ConfigError, OmegaConfBaseException) as error:
+            raise Refusal(str(error).splitlines()[0]) from None
         except Exception:
             traceback.print_exc()
             sys.exit(1)
@@ -51,16 +53,13 @@ class Preflight(Callback):
     @_strictly
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         job = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        try:
-            _check_single(config)
-            for key in sorted(OmegaConf.missing_keys(job)):
-                raise ConfigError(f"{key}: must be given, as {key}=…")
-            _check_overrides(config, job)
-            if not _is_study(config):
-                check_complete(job)
-            check(OmegaConf.to_container(job, resolve=True))
-        except (ConfigError, OmegaConfBaseException) as error:
-            raise Refusal(str(error).splitlines()[0]) from None
+        _check_single(config)
+        for key in sorted(OmegaConf.missing_keys(job)):
+            raise ConfigError(f"{key}: must be given, as {key}=…")
+        _check_overrides(config, job)
+        if not _is_study(config):
+            check_complete(job)
+        check(OmegaConf.to_container(job, resolve=True))
         raw = OmegaConf.to_container(config, resolve=False)
         is_new = "${run_folder:" in raw.pop("hydra")["run"]["dir"]
         folder = Path(config.hydra.run.dir)
@@ -80,18 +79,15 @@ class Preflight(Callback):
         target = config.hydra.launcher.get("_target_")
         if target != LAUNCHERS["basic"]["_target_"]:
             raise Refusal(f"hydra.launcher: {target} keeps no manifest; choose one of {', '.join(LAUNCHERS)}")
-        try:
-            _check_overrides(config, OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
-            check_complete(config)
-            check({key: config[key] for key in SWEEP_KEYS})
-            check({"hydra": {name: OmegaConf.to_container(config.hydra[name]) for name in ("launcher", "sweeper")}})
-            _check_gpus(config.hydra.launcher.get("gpus"), config.trainer.get("accelerator"))
-            metric = config.optimized_metric
-            check_metric(config)
-            if OmegaConf.select(config, "hydra.launcher.halving.factor") and metric.startswith("test/"):
-                raise ConfigError(f"optimized_metric={metric}: halving decides during training, by val/… or train/loss")
-        except (ConfigError, OmegaConfBaseException) as error:
-            raise Refusal(str(error).splitlines()[0]) from None
+        _check_overrides(config, OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+        check_complete(config)
+        check({key: config[key] for key in SWEEP_KEYS})
+        check({"hydra": {name: OmegaConf.to_container(config.hydra[name]) for name in ("launcher", "sweeper")}})
+        _check_gpus(config.hydra.launcher.get("gpus"), config.trainer.get("accelerator"))
+        metric = config.optimized_metric
+        check_metric(config)
+        if OmegaConf.select(config, "hydra.launcher.halving.factor") and metric.startswith("test/"):
+            raise ConfigError(f"optimized_metric={metric}: halving decides during training, by val/… or train/loss")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         # Hydra 1.4 calls this for a sweep that was interrupted, too

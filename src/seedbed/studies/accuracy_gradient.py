@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seedbed.errors import ConfigError
 from seedbed.inits.schemes import layers
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 from seedbed.tables import show
 
 POINTS = 101  # of each curve
@@ -64,10 +64,7 @@ def accuracy_gradient(
 
 
 def _picture(measure: Callable[[float], tuple[float, float]], slope: float, loss: float, near: float, far: float):
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(11, 7), layout="constrained")
-    axes = fig.subplots(2, 2)
+    fig, axes = canvas(11, 7, 2, 2)
     for row, distance in zip(axes, (far, near), strict=True):
         changes = torch.linspace(-distance, distance, POINTS, dtype=torch.float64).tolist()
         measured: Tensor = torch.tensor([measure(change) for change in changes])

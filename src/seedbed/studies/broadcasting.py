@@ -9,7 +9,7 @@ from timeit import Timer
 import torch
 from torch import Tensor
 
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 
 
 def pure_python(x: list[list[float]], w: list[list[float]]) -> list[list[float]]:
@@ -73,10 +73,7 @@ def broadcasting(lab, images: int, outputs: int, overrides: Sequence[str]) -> Fi
 
 
 def _picture(seconds: dict[str, float], title: str):
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(8, 3.6), layout="constrained")
-    ax = fig.subplots()
+    fig, ax = canvas(8, 3.6)
     bars = ax.barh(list(seconds), [1e3 * s for s in seconds.values()], color="C0")
     ax.bar_label(bars, [f"{1e3 * s:.3g} ms" for s in seconds.values()], padding=3)
     ax.set_xscale("log")

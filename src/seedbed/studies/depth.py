@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from seedbed.colours import HEAT_MAP
 from seedbed.studies import over_seeds
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 from seedbed.tables import show
 
 
@@ -25,7 +25,7 @@ def depth(
     hidden = {d: show([width] * (d - 1)) for d in depths}
     lrs = [show(lr) for lr in lrs]
     axes = [f"model.hidden={','.join(hidden.values())}", f"init={','.join(inits)}", f"optim.lr={','.join(lrs)}"]
-    jobs = lab.sweep([*overrides, *axes, over_seeds.seeds_override(seeds), f"trainer.max_epochs={epochs}"])
+    jobs = lab.sweep([*overrides, *axes, f"seed=range(0,{seeds})", f"trainer.max_epochs={epochs}"])
 
     def best(name: str, layers: int) -> tuple[tuple[float, float], str]:
         """Return the best mean over seeds, with its interval, and the lr."""
@@ -51,12 +51,9 @@ def depth(
 
 
 def _picture(accuracies: dict[str, dict[int, float]], width: int, epochs: int, seeds: int):
-    from matplotlib.figure import Figure
-
     inits, depths = list(accuracies), list(next(iter(accuracies.values())))
     values = [list(by_depth.values()) for by_depth in accuracies.values()]
-    fig = Figure(figsize=(3.5 + 0.9 * len(depths), 1.8 + 0.5 * len(inits)), layout="constrained")
-    ax = fig.subplots()
+    fig, ax = canvas(3.5 + 0.9 * len(depths), 1.8 + 0.5 * len(inits))
     image = ax.imshow(values, vmin=0.5, vmax=1, cmap=HEAT_MAP, aspect="auto")
     for y, row in enumerate(values):
         for x, value in enumerate(row):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from seedbed.data.functions import roller_coaster
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 from seedbed.tables import show
 
 FAR = 1000  # times the start: where a diverging walk leaves the picture
@@ -33,12 +33,7 @@ def descent(lab, start: float, lrs: Sequence[float], steps: int, noise_seed: int
     walks = {lr: walk(start, lr, steps) for lr in lrs}
     shown = [*(n for n in (1, 2, 3) if n < steps), steps]
     rows = [
-        [
-            show(lr),
-            *(places[n][0] for n in shown),
-            places[-1][0] * places[-1][0],
-            _fate(places),
-        ]
+        [show(lr), *(places[n][0] for n in shown), places[-1][0] * places[-1][0], _fate(places)]
         for lr, places in walks.items()
     ]
     return Findings(
@@ -64,11 +59,9 @@ def _fate(places: Sequence[tuple[float, float]]) -> str:
 
 def _draw_descent(walks: dict[float, list[tuple[float, float]]]):
     """Draw the slope at the start, the places of each walk on x², and the losses of all walks."""
-    from matplotlib.figure import Figure
-
     columns, rows = 3, -(-(len(walks) + 2) // 3)
-    fig = Figure(figsize=(12, 3.6 * rows), layout="constrained")
-    first, *panels = fig.subplots(rows, columns, squeeze=False).flat
+    fig, axes = canvas(12, 3.6 * rows, rows, columns, squeeze=False)
+    first, *panels = axes.flat
     losses, *empty = panels[len(walks) :]
     start, slope = next(iter(walks.values()))[0]
     _draw_parabola(first, 1.25 * abs(start))
@@ -98,8 +91,6 @@ def _draw_parabola(ax, reach: float) -> None:
 
 def _draw_quadratic(noise_seed: int):
     """Vary one parameter of the best parabola at a time: above the curves, below the loss over that parameter."""
-    from matplotlib.figure import Figure
-
     t, speed = (values.double().numpy().squeeze() for values in roller_coaster(noise_seed).train)
     powers = np.stack([t**2, t, np.ones_like(t)], 1)  # [20, 3]
     best = np.linalg.lstsq(powers, speed, rcond=None)[0]
@@ -107,8 +98,7 @@ def _draw_quadratic(noise_seed: int):
     def loss(parameters: np.ndarray) -> float:
         return float(((powers @ parameters - speed) ** 2).mean())
 
-    fig = Figure(figsize=(12, 7), layout="constrained")
-    axes = fig.subplots(2, 3)
+    fig, axes = canvas(12, 7, 2, 3)
     for k, name in enumerate("abc"):
         top, bottom = axes[:, k]
         top.plot(t, speed, "o", color="0.6", markersize=4)

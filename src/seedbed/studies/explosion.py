@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 
 # standard deviation of a matrix's entries, f(size)
 SCALES: dict[str, Callable[[int], float]] = {
@@ -78,10 +78,7 @@ def _range(numbers: list[int | None]) -> str:
 
 
 def _picture(sizes: dict[str, Tensor], firsts: dict[str, list[str]], size: int):
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(9, 5.5), layout="constrained")
-    ax = fig.subplots()
+    fig, ax = canvas(9, 5.5)
     for i, (name, runs) in enumerate(sizes.items()):
         nan, zero = firsts[name]
         fate = f"nan from {nan}" if nan != "never" else f"0 from {zero}" if zero != "never" else ""

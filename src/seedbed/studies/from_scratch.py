@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from seedbed import from_scratch as scratch
 from seedbed.errors import ConfigError
 from seedbed.losses import MnistLoss
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 
 BATCH_SIZE = 256
 
@@ -42,7 +42,8 @@ def from_scratch(lab, lr: float, epochs: int, seed: int, overrides: Sequence[str
         if epoch:
             scratch.train_epoch(model, scratch.mnist_loss, optimizers[0], ours)
             _library_epoch(net, MnistLoss(), optimizers[1], theirs)
-        accuracies = [_accuracy(predict, valid_x, valid_y) for predict in (model, lambda x: net(x)[:, 0])]
+        valid, models = [(valid_x, valid_y)], (model, lambda x: net(x)[:, 0])
+        accuracies = [scratch.validate_epoch(predict, valid) for predict in models]
         apart = max((weights.T - net.weight).abs().max().item(), (bias - net.bias).abs().max().item())
         rows.append([epoch, *accuracies, apart])
     differ = f"differ by {rows[-1][3]:.1g} at most" if rows[-1][3] else "are equal to the bit"
@@ -63,15 +64,8 @@ def _library_epoch(net: nn.Module, loss: nn.Module, optimizer: torch.optim.Optim
         optimizer.zero_grad()
 
 
-def _accuracy(predict: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> float:
-    return scratch.validate_epoch(predict, [(x, y)])
-
-
 def _picture(rows: Sequence[Sequence[Any]]):
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(7, 4), layout="constrained")
-    ax = fig.subplots()
+    fig, ax = canvas(7, 4)
     epochs, ours, theirs, _ = zip(*rows, strict=True)
     ax.plot(epochs, theirs, color="C1", linewidth=6, alpha=0.4, label="nn.Linear, SGD, DataLoader")
     ax.plot(epochs, ours, color="C0", marker="o", markersize=3, label="from scratch")

@@ -14,7 +14,7 @@ from torch.nn.functional import leaky_relu
 
 from seedbed.errors import ConfigError
 from seedbed.inits.schemes import fans
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 from seedbed.studies.why_sqrt5 import measure
 
 INITS = ("kaiming_normal", "kaiming_uniform")
@@ -79,10 +79,7 @@ def _name(a: float) -> str:
 
 
 def _picture(slopes: Sequence[float], tensors: dict, depth: dict[tuple[str, float], list[float]], shape: str):
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(15, 4.5), layout="constrained")
-    left, middle, right = fig.subplots(1, 3)
+    fig, (left, middle, right) = canvas(15, 4.5, 1, 3)
     for n, a in enumerate(slopes):
         for (init, slope), stds in depth.items():
             if slope == a:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from seedbed.metrics import TRAIN_LOSS
 from seedbed.pictures.log_axis import plain_numbers
 from seedbed.studies import over_seeds
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 
 
 def init(
@@ -15,7 +15,7 @@ def init(
 ) -> Findings:
     """Measure accuracies and loss curves of every init × model at one learning rate."""
     lab.check(*([f"model={name}"] for name in models), *([f"init={name}"] for name in inits))
-    axes = [f"model={','.join(models)}", f"init={','.join(inits)}", over_seeds.seeds_override(seeds)]
+    axes = [f"model={','.join(models)}", f"init={','.join(inits)}", f"seed=range(0,{seeds})"]
     jobs = lab.sweep([*overrides, *axes, f"trainer.max_epochs={epochs}"])
     groups = {(m, i): over_seeds.select(jobs, {"model": m, "init": i}) for m in models for i in inits}
     accuracies = {key: over_seeds.accuracies(group) for key, group in groups.items()}
@@ -40,10 +40,8 @@ def init(
 
 
 def _draw_accuracies(models: Sequence[str], inits: Sequence[str], accuracies: dict, epochs: int):
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(4 * len(models) + 2, 1.5 + 0.45 * len(inits)), layout="constrained")
-    panels = fig.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    fig, axes = canvas(4 * len(models) + 2, 1.5 + 0.45 * len(inits), 1, len(models), sharey=True, squeeze=False)
+    panels = axes[0]
     for ax, model in zip(panels, models, strict=True):
         for row, name in enumerate(inits):
             errors = [100 * (1 - value) for value in accuracies[model, name]]
@@ -62,12 +60,11 @@ def _draw_accuracies(models: Sequence[str], inits: Sequence[str], accuracies: di
 
 
 def _draw_losses(inits: Sequence[str], losses: dict[tuple[str, str], over_seeds.Curve], seeds: int):
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     models = list(dict.fromkeys(model for model, _ in losses))
-    fig = Figure(figsize=(4 * len(models) + 2.5, 4.5), layout="constrained")
-    panels = fig.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    fig, axes = canvas(4 * len(models) + 2.5, 4.5, 1, len(models), sharey=True, squeeze=False)
+    panels = axes[0]
     for ax, model in zip(panels, models, strict=True):
         for i, name in enumerate(inits):
             over_seeds.draw_curve(ax, name, over_seeds.style(i), losses[model, name])

@@ -8,7 +8,7 @@ from statistics import fmean
 from seedbed.metrics import VAL_ACCURACY
 from seedbed.pictures.log_axis import plain_numbers
 from seedbed.studies import over_seeds
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 from seedbed.tables import show
 
 
@@ -18,7 +18,7 @@ def loss(
     """Measure the accuracy of every loss × lr, and its curve at the lr with the best mean over seeds."""
     lab.check(*([f"loss={name}"] for name in losses))
     lrs = [show(lr) for lr in sorted(lrs)]
-    axes = [f"loss={','.join(losses)}", f"optim.lr={','.join(lrs)}", over_seeds.seeds_override(seeds)]
+    axes = [f"loss={','.join(losses)}", f"optim.lr={','.join(lrs)}", f"seed=range(0,{seeds})"]
     jobs = lab.sweep([*overrides, *axes, f"trainer.max_epochs={epochs}"])
     groups = {(name, lr): over_seeds.select(jobs, {"loss": name, "optim.lr": lr}) for name in losses for lr in lrs}
     accuracies = {key: over_seeds.accuracies(group) for key, group in groups.items()}
@@ -48,11 +48,9 @@ def loss(
 
 
 def _picture(losses: Sequence[str], lrs: Sequence[str], accuracies: dict, best: dict, curves: dict, seeds: int):
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, NullLocator
 
-    fig = Figure(figsize=(13, 5), layout="constrained")
-    left, right = fig.subplots(1, 2)
+    fig, (left, right) = canvas(13, 5, 1, 2)
     for i, name in enumerate(losses):
         errors = {float(lr): [100 * (1 - v) for v in accuracies[name, lr]] for lr in lrs if accuracies[name, lr]}
         means = [fmean(values) for values in errors.values()]

@@ -10,10 +10,8 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count, islice
 from statistics import fmean
-from typing import Protocol
 
 import torch
 from lightning.pytorch.plugins.precision import Precision
@@ -21,7 +19,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from seedbed.optim.driven import drive
-from seedbed.schedules import Schedule
+from seedbed.schedules import linear
+from seedbed.studies.findings import canvas
+from seedbed.training.supervised import Supervised
 
 WIDTH = 0.12  # decades: standard deviation of the Gaussian that smooths the losses
 LAG = 0.9  # of the running mean that says whether the loss diverges
@@ -49,17 +49,8 @@ class Stepping:
     accumulate: int = 1
 
 
-class Run(Protocol):
-    """The part of an untrained `Supervised` that the finder needs."""
-
-    net: nn.Module
-    loss: Callable[[Tensor, Tensor], Tensor]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer: ...
-
-
 def find(
-    make: Callable[[], Run],
+    make: Callable[[], Supervised],
     loader,
     start: float = 1e-5,
     end: float = 100.0,
@@ -93,7 +84,7 @@ def find(
 
 
 def train(
-    run: Run, batches: Iterator[tuple[Tensor, Tensor]], lrs: Sequence[float], title: str, stepping: Stepping
+    run: Supervised, batches: Iterator[tuple[Tensor, Tensor]], lrs: Sequence[float], title: str, stepping: Stepping
 ) -> list[float]:
     """Make a step at each lr and return the losses; end when one is not finite or the running mean is 4 × its least.
 
@@ -106,7 +97,7 @@ def train(
     losses: list[float] = []
     running, least = 0.0, math.inf
     for lr in tqdm(lrs, title, unit="step", delay=2, leave=False):
-        drive(optimizer, Schedule({"lr": partial(_always, lr)}), 0.0)
+        drive(optimizer, linear(lr, lr, absolute=True), 0.0)
         losses.append(fmean(_add_gradient(run, batch, stepping) for batch in islice(batches, stepping.accumulate)))
         if stepping.clip:
             nn.utils.clip_grad_norm_(params, stepping.clip)
@@ -120,7 +111,7 @@ def train(
     return losses
 
 
-def _add_gradient(run: Run, batch: tuple[Tensor, Tensor], stepping: Stepping) -> float:
+def _add_gradient(run: Supervised, batch: tuple[Tensor, Tensor], stepping: Stepping) -> float:
     """Add a batch's share of a step's gradient, and return its loss."""
     x, y = stepping.precision.convert_input(batch)
     with stepping.precision.train_step_context():
@@ -157,10 +148,7 @@ def suggest(lrs: Sequence[float], smoothed: Sequence[float]) -> float:
 
 def picture(search: Search, title: str):
     """Draw the loss against the lr, with the suggestion."""
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(8, 5), layout="constrained")
-    ax = fig.subplots()
+    fig, ax = canvas(8, 5)
     ax.plot(search.lrs, search.losses, ".", color="C0", alpha=0.35, label="a mini-batch")
     ax.plot(search.lrs, search.smoothed, color="C0", linewidth=2, label="smoothed")
     ax.axvline(search.suggestion, color="C3", linestyle="--", label=f"suggested: {search.suggestion:.2g}")
@@ -173,8 +161,3 @@ def picture(search: Search, title: str):
     ax.legend()
     ax.grid(alpha=0.3)
     return fig
-
-
-def _always(lr: float, progress: float, given: float) -> float:
-    """Return the lr that is tried, whatever the progress and the optimiser's own lr are."""
-    return lr

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seedbed.errors import ConfigError
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 
 WAYS = {True: "cleared", False: "not cleared"}
 
@@ -79,10 +79,7 @@ def one_step(lab, lr: float, count: int, seed: int, shown: int, overrides: Seque
 
 
 def _picture(runs: dict[str, list[Step]], lr: float):
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = fig.subplots(1, 2)
+    fig, (left, right) = canvas(11, 4.5, 1, 2)
     for n, (name, run) in enumerate(runs.items()):
         style = {"marker": "os"[n], "markersize": 3, "color": ("C0", "C3")[n], "label": f"gradients {name}"}
         left.plot([step.loss if math.isfinite(step.loss) else math.nan for step in run], **style)

@@ -14,10 +14,6 @@ from seedbed.sweeps.records import Job
 Curve = dict[int, tuple[float, float]]  # epoch → mean, half the width of its interval
 
 
-def seeds_override(seeds: int) -> str:
-    return f"seed=range(0,{seeds})"
-
-
 def select(jobs: Sequence[Job], values: dict[str, str]) -> list[Job]:
     """Return the jobs whose overrides have these values, as one types them."""
     return [job for job in jobs if all(job.shown(key) == value for key, value in values.items())]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seedbed.colours import PIXELS
 from seedbed.errors import ConfigError
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 from seedbed.tables import show
 
 MAX_SIDE = 20  # rows and columns of the printed table
@@ -48,11 +48,8 @@ def box(values: Tensor) -> list[tuple[int, int]]:
 
 
 def _picture(values: Tensor, title: str):
-    from matplotlib.figure import Figure
-
     height, width = values.shape
-    fig = Figure(figsize=(min(0.33 * width + 0.8, 20), min(0.3 * height + 0.9, 20)), layout="constrained")
-    ax = fig.subplots()
+    fig, ax = canvas(min(0.33 * width + 0.8, 20), min(0.3 * height + 0.9, 20))
     ax.imshow(values, cmap=PIXELS, vmin=0, vmax=255, aspect="auto")
     if values.numel() <= 2500:
         for y, x in torch.cartesian_prod(torch.arange(height), torch.arange(width)).tolist():

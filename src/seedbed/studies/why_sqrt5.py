@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from seedbed.errors import ConfigError
 from seedbed.inits.schemes import layers
-from seedbed.studies.findings import Findings
+from seedbed.studies.findings import Findings, canvas
 from seedbed.tables import show
 
 WHEN = ("before", "after")
@@ -119,10 +119,7 @@ def _findings(details: list[dict], losses: dict[str, float], seeds: int, steps: 
 
 
 def _picture(details: list[dict], seeds: int, steps: int):
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(12, 8), layout="constrained")
-    axes = fig.subplots(2, 2, sharex=True, sharey="row")
+    fig, axes = canvas(12, 8, 2, 2, sharex=True, sharey="row")
     inits = list(dict.fromkeys(row["init"] for row in details))
     rows = {"std": "std of the layer's output", "gradient std": "std of its weight's gradient"}
     titles = {"before": "before training", "after": f"after {steps} steps"}

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,6 @@ class Job:
     @property
     def path(self) -> Path:
         return Path(self.sweep, self.folder)
-
-    def moved_to(self, sweep: str) -> Job:
-        """Return the same job of a sweep in another folder."""
-        return Job(**{**asdict(self), "sweep": sweep})
 
 
 def run(task: TaskFunction, job: Job, context: HydraContext | None = None) -> JobReturn:

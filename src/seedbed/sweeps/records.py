@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from seedbed.sweeps.manifest import Manifest
-from seedbed.sweeps.states import read_metrics
+from seedbed.sweeps.states import read_metrics, returned
 from seedbed.tables import show
 
 WORDS = {"true": True, "false": False, "null": None}
@@ -36,8 +35,7 @@ class Job:
 
     def metric(self, name: str) -> float | None:
         """Return a finite number, or None."""
-        value = self.metrics.get(name)
-        return value if isinstance(value, int | float) and math.isfinite(value) else None
+        return returned(self.metrics, name)
 
     def shown(self, key: str) -> str:
         """Return the override's value as one types it; empty without one."""

@@ -39,24 +39,12 @@ def _damaged(folder: str | Path) -> ConfigError:
     return ConfigError(f"{folder}/metrics.json: is damaged; {hint}")
 
 
-def _status(metrics: Mapping[str, Any], folder: str | Path) -> str:
-    if "status" not in metrics:
-        raise _damaged(folder)
-    return metrics["status"]
-
-
-def state(folder: str | Path) -> str:
-    """Return completed, diverged, failed, interrupted or pending."""
-    metrics = read_metrics(folder)
-    if metrics is not None:
-        return _status(metrics, folder)
-    return "interrupted" if os.path.isdir(folder) else "pending"
-
-
 def finished(folder: str | Path) -> dict[str, Any] | None:
     """Return the metrics of a job that is not to run again; None for one that failed or has not ended."""
     metrics = read_metrics(folder)
-    return None if metrics is None or _status(metrics, folder) == "failed" else metrics
+    if metrics is not None and "status" not in metrics:
+        raise _damaged(folder)
+    return None if metrics is None or metrics["status"] == "failed" else metrics
 
 
 def returned(metrics: Mapping[str, Any] | None, name: str | None) -> float | None:

@@ -6,12 +6,9 @@ that diverged to an accuracy of 0.5 counts with 0.5, and the table says that it 
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -20,7 +17,7 @@ from seedbed.files import write_whole
 from seedbed.metrics import SHOWN, merit
 from seedbed.statistics import interval
 from seedbed.sweeps.records import Job, read
-from seedbed.tables import aligned, figure, markdown
+from seedbed.tables import aligned, counted, csv_text, figure, markdown
 
 log = logging.getLogger("seedbed")
 
@@ -93,13 +90,9 @@ def write(sweep: Path, jobs: Sequence[Job], metric: str | None = None) -> None:
 def _csv(jobs: Sequence[Job], metric: str) -> str:
     keys = swept(jobs)
     metrics = [name for name in dict.fromkeys((*SHOWN, metric)) if any(name in job.metrics for job in jobs)]
-    file = io.StringIO()
-    lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(["job", "folder", "status", *keys, *metrics, *EFFORT])
-    for job in jobs:
-        numbers = [job.metric(name) for name in (*metrics, *EFFORT)]
-        lines.writerow([job.number, job.folder, job.status, *map(job.shown, keys), *numbers])
-    return file.getvalue()
+    names = (*metrics, *EFFORT)
+    rows = ([j.number, j.folder, j.status, *map(j.shown, keys), *map(j.metric, names)] for j in jobs)
+    return csv_text(["job", "folder", "status", *keys, *names], rows)
 
 
 def _markdown(jobs: Sequence[Job], metric: str) -> str:
@@ -108,7 +101,8 @@ def _markdown(jobs: Sequence[Job], metric: str) -> str:
     facts = [f"- {key}: {_spread(jobs, key)}" for key in keys]
     facts += [f"- in every job: {' '.join(constant)}"] * bool(constant)
     title = f"{' × '.join(keys) or 'One configuration'}: {len(jobs):,} job{'s' * (len(jobs) != 1)}"
-    parts = [f"# {title}", _statuses(jobs), "\n".join(facts), f"## {metric}", MEANS, _means(jobs, metric)]
+    states = counted(job.status for job in jobs)
+    parts = [f"# {title}", states, "\n".join(facts), f"## {metric}", MEANS, _means(jobs, metric)]
     header, rows = _best(jobs, metric, 10)
     if rows:
         parts += ["## Best jobs", markdown(header, rows)]
@@ -129,7 +123,7 @@ def _means(jobs: Sequence[Job], metric: str) -> str:
         mean, half = interval(c.numbers) if c.numbers else (None, None)
         ends = (min(c.numbers), max(c.numbers)) if c.numbers else (None, None)
         rows.append([*c.values, str(len(c.numbers)), figure(mean), figure(half, mean), *map(figure, ends)])
-        notes.append(_statuses(job for job in c.jobs if job.status != "completed"))
+        notes.append(counted(job.status for job in c.jobs if job.status != "completed"))
     if any(notes):
         header, rows = [*header, "not completed"], [[*row, note] for row, note in zip(rows, notes, strict=True)]
     return "\n\n".join(filter(None, [markdown(header, rows), _left_out(len(found), "combinations")]))
@@ -190,11 +184,6 @@ def failures(jobs: Sequence[Job]) -> str:
     table = aligned(["job", *keys, "failed with"], rows[:MAX_FAILURES])
     more = f"\n… and {len(rows) - MAX_FAILURES} more; train.log in a job's folder says more"
     return table + more * (len(rows) > MAX_FAILURES)
-
-
-def _statuses(jobs: Iterable[Job]) -> str:
-    """Return "38 completed, 1 diverged, 1 failed"; alphabetical order goes from good to bad."""
-    return ", ".join(f"{count:,} {status}" for status, count in sorted(Counter(job.status for job in jobs).items()))
 
 
 def _left_out(count: int, what: str) -> str:

@@ -83,14 +83,9 @@ def _exported(loaded: Loaded, net: nn.Module, x: Tensor, names: list[str]) -> An
         # the exporter prints its stages and a long report where it fails
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
+            shapes = ({0: torch.export.Dim("batch")},)
             return torch.onnx.export(
-                net,
-                (x,),
-                input_names=["x"],
-                output_names=names,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                dynamo=True,
-                verbose=False,
+                net, (x,), verbose=False, input_names=["x"], output_names=names, dynamic_shapes=shapes
             )
     except Exception as error:
         reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)

@@ -21,7 +21,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -36,16 +36,6 @@ log = logging.getLogger("seedbed")
 WARM_UP = 3
 # packages whose layers and callbacks do the same in every step
 KNOWN_PACKAGES = {"seedbed", "torch", "timm", "lightning"}
-
-
-class Recorder(Protocol):
-    def run(self, call: Callable[[], Tensor]) -> Tensor:
-        """Make the call as it will be recorded."""
-        ...
-
-    def record(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Record the call's kernels, without running them; return the function that runs them."""
-        ...
 
 
 class CudaGraphs:
@@ -83,7 +73,7 @@ class Recording:
 class CapturedSteps:
     """Makes the steps of a run or a stack, the first ones as usual; calling it with a batch returns its losses."""
 
-    def __init__(self, trainer: pl.Trainer, recorder: Recorder):
+    def __init__(self, trainer: pl.Trainer, recorder: CudaGraphs):
         self.module, self.optimizer, self.recorder = trainer.lightning_module, trainer.optimizers[0], recorder
         self.clip, self.algorithm = trainer.gradient_clip_val, trainer.gradient_clip_algorithm
         plugin = trainer.precision_plugin

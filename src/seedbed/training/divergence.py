@@ -52,15 +52,9 @@ def first_diverged_layer(
         module = Parts().module(config, data)
         # the first layer too is to be watched
         module.reader, module.takes_rows = None, False
-        options = {
-            "enable_progress_bar": False,
-            "enable_checkpointing": False,
-            "logger": False,
-            "profiler": None,
-            "fast_dev_run": False,
-            # hooks look at the layers
-            "capture": "off",
-        }
+        off = ("enable_progress_bar", "enable_checkpointing", "logger", "fast_dev_run")
+        # hooks look at the layers
+        options = {**dict.fromkeys(off, False), "profiler": None, "capture": "off"}
         trainer = build_trainer({**config, "trainer": config["trainer"] | options}, False, [])
         watch = _Watch(module, step + CHECK_EVERY)
         module.net.apply(watch.look_at)

@@ -227,25 +227,22 @@ def _facts(content: dict[str, Any], config: dict[str, Any], checkpoint: Path) ->
         return facts
 
 
+def require_same(net: nn.Module, weights: dict[str, Tensor], place: str) -> None:
+    """Raise ConfigError unless a network has weights of these names and shapes."""
+    mine, theirs = ({name: [*v.shape] for name, v in state.items()} for state in (net.state_dict(), weights))
+    for name in [*mine, *theirs]:
+        if mine.get(name) != theirs.get(name):
+            here, there = (f"has {s[name]}" if name in s else "has none" for s in (mine, theirs))
+            raise ConfigError(f"{place}: is of another network: for {name} the run's model {here}, the file {there}")
+
+
 def _filled(make: Callable[[], nn.Module], weights: dict[str, Tensor], checkpoint: Path) -> nn.Module:
     """Return the network with these weights. Raises ConfigError if they are those of another network."""
-    theirs = {name: tuple(value.shape) for name, value in weights.items()}
-
-    def require_same(net: nn.Module) -> nn.Module:
-        mine = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-        for name in [*mine, *theirs]:
-            if mine.get(name) != theirs.get(name):
-                here, there = (f"has {s[name]}" if name in s else "has none" for s in (mine, theirs))
-                raise ConfigError(
-                    f"{checkpoint}: is of another network: for {name} the run's model {here}, the file {there}"
-                )
-        return net
-
     with torch.random.fork_rng(devices=[]):
         # first without memory, since a config can ask for more than there is; models that compute with values fail here
         with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
-            require_same(make())
-        net = require_same(make())
+            require_same(make(), weights, str(checkpoint))
+        require_same(net := make(), weights, str(checkpoint))
     net.load_state_dict(weights)
     return net
 

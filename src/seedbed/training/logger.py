@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -27,7 +27,6 @@ CHARTS = {
 MAX_EPOCHS = 500
 # seconds that values may wait: handing them over wakes the writer's thread, which takes time from the steps
 WAIT = 1.0
-T = TypeVar("T")
 
 
 def over_epochs(values: Mapping[str, Any]) -> dict[str, float]:
@@ -35,7 +34,7 @@ def over_epochs(values: Mapping[str, Any]) -> dict[str, float]:
     return {OVER_EPOCHS + name: value for name, value in values.items() if name not in ("epoch", LR, "seconds")}
 
 
-def thinned(epochs: Sequence[T]) -> list[T]:
+def thinned(epochs: Sequence) -> list:
     """Return at most MAX_EPOCHS epochs: every k-th, counted back from the last."""
     every = math.ceil(len(epochs) / MAX_EPOCHS)
     return [epoch for n, epoch in enumerate(epochs, 1 - len(epochs)) if n % every == 0]

@@ -35,9 +35,7 @@ class Notes(Callback):
         while self.lines and trainer.is_global_zero:
             log.warning(self.lines.pop(0))
 
-    def on_fit_end(self, trainer, module) -> None:
-        # for a run that had nothing to train
-        self.on_train_batch_end(trainer, module)
+    on_fit_end = on_train_batch_end  # for a run that had nothing to train
 
 
 class RunProgress(ProgressBar):

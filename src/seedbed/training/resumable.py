@@ -9,11 +9,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import nn
 
 from seedbed.errors import ConfigError
 from seedbed.optim.driven import restore
-from seedbed.training.load import one_line, read_checkpoint
+from seedbed.training.load import one_line, read_checkpoint, require_same
 from seedbed.training.supervised import Supervised
 
 # entries that every run's checkpoint has, with their types
@@ -32,19 +31,10 @@ def check_checkpoint(path: str, trainer: pl.Trainer, module: Supervised, folder:
         if not isinstance(checkpoint.get(name), kind):
             raise ConfigError(f"{place}: is no checkpoint of a run: it has no {name}")
     with one_line(f"{place}: is damaged: "):
-        _check_weights(checkpoint, module, place)
+        require_same(module, checkpoint["state_dict"], place)
         _check_progress(checkpoint, trainer, place, is_own=folder.resolve() in Path(path).resolve().parents)
         if any(True for _ in module.parameters()):
             _check_optimizers(checkpoint, module, place)
-
-
-def _check_weights(checkpoint: Checkpoint, module: nn.Module, place: str) -> None:
-    theirs = {name: [*value.shape] for name, value in checkpoint["state_dict"].items()}
-    mine = {name: [*value.shape] for name, value in module.state_dict().items()}
-    for name in [*mine, *theirs]:
-        if mine.get(name) != theirs.get(name):
-            here, there = (f"has {shapes[name]}" if name in shapes else "has none" for shapes in (mine, theirs))
-            raise ConfigError(f"{place}: is of another network: for {name} the run's model {here}, the file {there}")
 
 
 def _check_progress(checkpoint: Checkpoint, trainer: pl.Trainer, place: str, is_own: bool) -> None:
@@ -52,10 +42,7 @@ def _check_progress(checkpoint: Checkpoint, trainer: pl.Trainer, place: str, is_
     # written at the end of an epoch, before Lightning counts that as completed
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     steps = int(checkpoint.get("steps", checkpoint["global_step"]))
-    for key, most, done in (
-        ("max_epochs", trainer.max_epochs, epochs),
-        ("max_steps", trainer.max_steps, steps),
-    ):
+    for key, most, done in (("max_epochs", trainer.max_epochs, epochs), ("max_steps", trainer.max_steps, steps)):
         if most is not None and most >= 0 and (done > most or (done == most and not is_own)):
             raise ConfigError(
                 f"{place}: has {done} {key.removeprefix('max_')} behind it, nothing is left to train; "

@@ -83,11 +83,7 @@ def _divergence(config: Mapping[str, Any], folder: Path, trainer: pl.Trainer, mo
 
 
 def fit(
-    trainer: pl.Trainer,
-    module: Supervised,
-    data: DataModule,
-    hparams: dict[str, Any],
-    ckpt_path: str | None = None,
+    trainer: pl.Trainer, module: Supervised, data: DataModule, hparams: dict[str, Any], ckpt_path: str | None = None
 ) -> dict[str, Any]:
     """Train and evaluate; return the values of metrics.json. hparams: flat names and values for TensorBoard."""
     # a model without parameters learns nothing by gradient
