@@ -5,7 +5,6 @@ ROOT is a folder with MNIST's four files. Without it, the files in the default d
 
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
@@ -35,7 +34,7 @@ def select(labels: np.ndarray) -> np.ndarray:
     return np.concatenate([order[labels[order] == digit] for digit in (3, 7)])
 
 
-def save(path: Path, contents: dict[str, np.ndarray]) -> None:
+def save(path, contents: dict[str, np.ndarray]) -> None:
     """Write arrays as .npz with fixed dates, so that equal contents give equal bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, array in contents.items():

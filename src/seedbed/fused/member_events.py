@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any
@@ -135,4 +136,7 @@ class _Curves:
             of_group, times, steps, metrics = zip(*group, strict=True)
             values = {tag: torch.stack([m[tag] for m in metrics], -1).cpu().numpy() for tag in tags}
             places = {last: [k for k, n in enumerate(of_group) if n in these] for last, these in shown.items()}
-            yield Points(np.array(times), np.array(steps), values), lambda i, p=places: p[self.last_epoch[i]]
+            yield Points(np.array(times), np.array(steps), values), partial(self._places, places)
+
+    def _places(self, places: Mapping[int, list[int]], i: int) -> list[int]:
+        return places[self.last_epoch[i]]
