@@ -24,7 +24,9 @@ from seedbed.training.load import CONFIG, load
         ("model=mlp", "model.dropout=0.3"),
         ("data=mnist", "loss=nll", "data.normalize=standard", "+trainer.limit_train_batches=20"),
         ("model=pixel_similarity",),
-        ("model=resnet18", "loss=cross_entropy", "+trainer.limit_train_batches=1"),
+        pytest.param(
+            ("model=resnet18", "loss=cross_entropy", "+trainer.limit_train_batches=1"), marks=pytest.mark.slow
+        ),
         ("model=timm", "model.name=resnet10t", "model.image_size=32", "+trainer.limit_train_batches=1"),
         ("model=rectified_lines", "data=function", "loss=mse"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
 
@@ -10,10 +11,12 @@ DEBUGGERS = {"bdb", "pydevd"}  # pdb, ipdb and IDLE are built on bdb; VS Code an
 
 def is_driven() -> bool:
     """Return whether the call stack begins outside the script that Python was started with."""
-    *_, (first, _) = traceback.walk_stack(sys._getframe())
+    *_, (first, _) = traceback.walk_stack(inspect.currentframe())
     return first.f_globals is not vars(sys.modules["__main__"])
 
 
 def is_debugged() -> bool:
     """Return whether a debugger runs this script, which has to see the errors that leave it."""
-    return any(frame.f_globals.get("__name__") in DEBUGGERS for frame, _ in traceback.walk_stack(sys._getframe()))
+    return any(
+        frame.f_globals.get("__name__") in DEBUGGERS for frame, _ in traceback.walk_stack(inspect.currentframe())
+    )
