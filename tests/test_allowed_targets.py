@@ -61,7 +61,7 @@ def test_nothing_else_may_be_named_as_a_model(target):
     "key, value",
     [
         ("data", {"source": {"_target_": "seedbed.data.idx_file.gzip.open"}}),
-        ("data", {"source": {"_target_": "seedbed.data.mnist_sample.save", "path": "x"}}),  # writes any file
+        ("data", {"source": {"_target_": "seedbed.data.idx.fetch", "name": "MNIST", "folder": "x"}}),  # writes files
         ("data", {"source": {"_target_": "torchvision.datasets.CIFAR10"}}),  # unpickles its files
         ("anything", {"_target_": "seedbed.models.mlp.mlp"}),
         ("trainer", {"plugins": [{"_target_": "os.system"}]}),

@@ -67,6 +67,12 @@ def test_losses_of_errors_compare_numbers_where_there_are_no_classes(loss):
     assert loss.num_outputs(None) == 1 and loss(output, target).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("loss", [MnistLoss, MSE, L1, RMSE, BCE])
+def test_output_without_a_dimension_for_outputs_is_refused(loss):
+    with pytest.raises(ValueError, match=r"must be \[B, K\]: got \[4\]"):
+        loss()(torch.zeros(4), torch.zeros(4, dtype=torch.long))
+
+
 @pytest.mark.parametrize("loss", [MnistLoss(), BCE(), CrossEntropy(), CrossEntropyScratch(), NLL()])
 def test_losses_of_classes_refuse_numbers(loss):
     with pytest.raises(ValueError, match=f"{type(loss).__name__} needs classes"):

@@ -84,7 +84,7 @@ VALUES = Rule(
     lambda v: isinstance(v, list) and len(v) > 1 and all(map(number(0).holds, v)), "a list of two or more numbers ≥ 0"
 )
 
-# config key → rule; a test checks that every number and word of every file in conf/ has one
+# config keys, separated by spaces → their rule; a test checks that every number and word of every file in conf/ has one
 RULES: dict[str, Rule] = {
     "seed": SEED,
     "ckpt_path": optional(EXISTING_FILE),

@@ -55,7 +55,12 @@ class TargetLoss(Loss):
         return torch.cat([1 - p, p], 1) if p.shape[1] == 1 else p
 
     def numbers(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return targets [B], class indices or numbers, as numbers of the output's shape [B, K]."""
+        """Return targets [B], class indices or numbers, as numbers of the output's shape [B, K].
+
+        For a stack: targets [m, B] or [B] for an output [m, B, K].
+        """
+        if output.dim() < 2:
+            raise ValueError(f"the output must be [B, K]: got {[*output.shape]}")
         target, outputs = target.unsqueeze(-1), output.shape[-1]
         if outputs == 1:
             return target.to(output.dtype)

@@ -52,6 +52,8 @@ def test_stack_stopped_by_a_signal_goes_on_to_the_same_bits(composed, tmp_path, 
     assert step < left["steps"] <= 3 * EPOCH
     resumed = train(configs, tmp_path / "half")
     assert resumed.steps == whole.steps == 3 * EPOCH
+    # the training before the resume counts
+    assert resumed.seconds_before == left["seconds"] > 0
     for name in ("best", "final"):
         a, b = getattr(whole, name), getattr(resumed, name)
         assert a.keys() == b.keys() and all(torch.equal(a[k].nan_to_num(7), b[k].nan_to_num(7)) for k in a)

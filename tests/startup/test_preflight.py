@@ -124,12 +124,20 @@ def test_jobs_that_would_share_a_folder_are_refused(sweep, capsys):
     [
         (["hydra.launcher.gpus=2"], "", "needs trainer.accelerator=gpu"),
         (["hydra.launcher.gpus=2", "trainer.accelerator=gpu"], "4", "CUDA_VISIBLE_DEVICES=4 names fewer"),
+        (["hydra.launcher.gpus=2", "trainer.accelerator=gpu"], "", "CUDA_VISIBLE_DEVICES= names fewer"),
     ],
 )
 def test_gpus_that_workers_would_not_use_are_not_dealt_out(sweep, capsys, monkeypatch, words, visible, reason):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     folder = sweep("fused_processes", "seed=0,1", *words, code=2)
     assert capsys.readouterr().err.strip() == f"hydra.launcher.gpus=2: {reason}" and not any(folder.iterdir())
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_number_of_workers_is_positive(sweep, capsys, number):
+    folder = sweep("processes", "seed=0,1", f"hydra.launcher.n_jobs={number}", code=2)
+    assert capsys.readouterr().err == f"hydra.launcher.n_jobs={number}: must be null or an integer ≥ 1\n"
+    assert not any(folder.iterdir())
 
 
 def test_presets_that_are_sweeps_are_not_swept_over(sweep, capsys):

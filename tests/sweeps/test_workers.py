@@ -16,8 +16,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose
+from hydra.utils import instantiate
 
 import seedbed.fused.sweep
+from seedbed.startup.command import hydra_with
 from seedbed.sweeps.workers.processes import Processes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +133,13 @@ def test_each_worker_sees_one_gpu(workers_find_this_file, tmp_path, monkeypatch)
     ended = list(Processes(gpus=2).run(write_gpu_and_meet_the_other_worker, tasks))
     assert [error for _, error in ended] == [None, None]
     assert sorted(path.read_text() for path in tmp_path.glob("*.gpu")) == ["3", "5"]
+
+
+def test_key_that_a_command_adds_to_a_group_of_options_reaches_the_workers():
+    words = ["hydra/launcher=ray", "hydra.launcher.ray.init.address=auto", "+hydra.launcher.ray.remote.num_gpus=1"]
+    with hydra_with(ROOT / "conf"):
+        workers, _ = instantiate(compose("config", words, return_hydra_config=True).hydra.launcher).nodes
+    assert workers["ray"] == {"init": {"address": "auto"}, "remote": {"num_cpus": 1, "max_retries": 3, "num_gpus": 1}}
 
 
 class Threads:

@@ -175,6 +175,7 @@ CONTRACTS = {
     "model._target_=usersown.WithoutArguments": "model: WithoutArguments.__init__() takes 1 positional argument but",
     "model._target_=usersown.nothing": "model: a model is f(in_shape, num_outputs, …) → nn.Module; this one gives",
     "model._target_=usersown.Nowhere": "model: Error locating target 'usersown.Nowhere': No module named",
+    "~init._target_": "init: 'dict' object is not callable",
     "model._target_=os.system": "model: Target 'os.system' is blocklisted because it allows config data to control",
     "loss._target_=usersown.PlainLoss": "loss: PlainLoss has no num_outputs(…); a loss is a seedbed.losses.Loss",
     "loss._target_=usersown.Losses": "loss: must be a scalar tensor, the mean over the batch; it is a tensor [2]",

@@ -18,8 +18,8 @@ from torch import Tensor
 
 # skipping zeros pays if at most this share of the pixels is not 0
 MOST_FILLED = 0.3
-# From LEAST_IMAGES reads on (images × epochs × networks), skipping saves more than the lists and the compilation cost
-# (0.1 s); from batches of LEAST_BATCH on, it saves more than the calls for a batch cost.
+# From LEAST_IMAGES reads on (images × epochs; in stacks of 16 or more, × members), skipping saves more than the lists
+# and the compilation cost (0.1 s); from batches of LEAST_BATCH on, it saves more than the calls for a batch cost.
 LEAST_IMAGES, LEAST_BATCH = 200_000, 32
 # the loops add up an image's entries in two sums, so its list has an even number of them
 UNROLLED = 2

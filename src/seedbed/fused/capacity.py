@@ -36,9 +36,9 @@ def capacity(nets: Sequence[nn.Module], x: torch.Tensor, batches: float) -> int:
     weights = sum(p.numel() for p in nets[0].parameters()) * 4 * 8
     # activations, their gradients, temporaries
     activations = _activations(nets[0], x) * 4 * 3
-    free_bytes = _free_memory(x.device) / 2
-    free_bytes = min(BUDGET, free_bytes) if x.device.type == "cpu" else free_bytes
-    return max(1, int(free_bytes / (weights + activations + x.numel() * 4 * 2 * batches)))
+    usable_bytes = _free_memory(x.device) / 2
+    usable_bytes = min(BUDGET, usable_bytes) if x.device.type == "cpu" else usable_bytes
+    return max(1, int(usable_bytes / (weights + activations + x.numel() * 4 * 2 * batches)))
 
 
 def _probe(nets: Sequence[nn.Module], x: torch.Tensor) -> tuple[float, float]:

@@ -147,14 +147,14 @@ def overview(layers: dict[str, Series]) -> Figure:
     figure = Figure(figsize=(14, 7.5), dpi=90)
     axes = figure.subplots(2, 3, sharex=True)
     figure.subplots_adjust(0.05, 0.08, 0.98, 0.88, wspace=0.2, hspace=0.35)
-    rest = 1 / GRADIENT_NEAR_ZERO
+    part = 1 / GRADIENT_NEAR_ZERO
     panels = {
         axes[0, 0]: ("mean of activations", lambda s: s.activations.mean),
         axes[0, 1]: ("std of activations", lambda s: s.activations.std),
         axes[0, 2]: (f"% of activations near zero (|x| < {NEAR_ZERO})", lambda s: 100 * s.activations.near_zero),
         # a log axis has no 0
         axes[1, 1]: ("std of gradients with respect to activations", lambda s: positive(s.gradients.std)),
-        axes[1, 2]: (f"% of gradients near zero (≤ 1/{rest:g} of largest)", lambda s: 100 * s.gradients.near_zero),
+        axes[1, 2]: (f"% of gradients near zero (≤ 1/{part:g} of largest)", lambda s: 100 * s.gradients.near_zero),
     }
     colours = layer_colours()(np.linspace(0, 1, len(layers)))
     for ax, (title, statistic) in panels.items():

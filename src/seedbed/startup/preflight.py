@@ -115,7 +115,7 @@ def _check_gpus(gpus: int | None, accelerator: str | None) -> None:
     if gpus and accelerator not in ("gpu", "cuda"):
         raise ConfigError(f"hydra.launcher.gpus={gpus}: needs trainer.accelerator=gpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if gpus and visible and gpus > len(visible.split(",")):
+    if gpus and visible is not None and gpus > len([name for name in visible.split(",") if name]):
         raise ConfigError(f"hydra.launcher.gpus={gpus}: CUDA_VISIBLE_DEVICES={visible} names fewer")
 
 

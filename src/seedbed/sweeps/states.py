@@ -1,4 +1,4 @@
-"""The state of a job, as the files in its folder tell it.
+"""The state of a job, as the files in its folder tell it; `records.Job.status` names it.
 
 completed     metrics.json is there: it is written last and whole; its `status` may also be `diverged`
 failed        metrics.json says so; the job is run again when the sweep is resumed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.errors import ConfigError
-from seedbed.models.first_linear import leaves
 from seedbed.models.linear import LinearLayer
 from seedbed.models.mlp import ACTIVATIONS
 from seedbed.training.load import Loaded
@@ -46,11 +46,16 @@ def as_page(loaded: Loaded) -> str:
     return PAGE.read_text(encoding="utf-8").replace("__NETWORK__", text)
 
 
+def _leaves(net: nn.Module) -> Iterator[nn.Module]:
+    for child in net if isinstance(net, nn.Sequential) else [net]:
+        yield from _leaves(child) if isinstance(child, nn.Sequential) else [child]
+
+
 def _layers(loaded: Loaded) -> tuple[list[dict[str, Any]], list[Tensor]]:
     """Return each layer's sizes and activation, and all weights and biases in a row, in the page's order."""
     layers: list[dict[str, Any]] = []
     weights: list[Tensor] = []
-    for _, module in leaves(loaded.net):
+    for module in _leaves(loaded.net):
         kind = type(module)
         if kind in (nn.Linear, LinearLayer):
             outputs, inputs = module.weight.shape

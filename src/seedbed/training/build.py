@@ -87,8 +87,10 @@ class Parts:
         key = json.dumps([node, partial], sort_keys=True)
         if key not in self._made:
             made = instantiate(node, _convert_="all", **({"_partial_": True} if partial else {}))
-            # Hydra's own partial looks at its target again in each call, for 0.2 ms
-            self._made[key] = functools.partial(made.func, *made.args, **made.keywords) if partial else made
+            # Hydra's own partial checks its target and the result again in each call, for 0.2 ms. The target was
+            # checked just now; a node without one makes no partial.
+            is_hydras = isinstance(made, functools.partial)
+            self._made[key] = functools.partial(made.func, *made.args, **made.keywords) if is_hydras else made
         return self._made[key]
 
     def net(self, config: Config, data: DataModule) -> tuple[nn.Module, Loss]:

@@ -53,7 +53,7 @@ def first_diverged_layer(
         # the first layer too is to be watched
         module.reader, module.takes_rows = None, False
         off = ("enable_progress_bar", "enable_checkpointing", "logger", "fast_dev_run")
-        # hooks look at the layers
+        # no capture, because hooks look at the layers
         options = {**dict.fromkeys(off, False), "profiler": None, "capture": "off"}
         trainer = build_trainer({**config, "trainer": config["trainer"] | options}, False, [])
         watch = _Watch(module, step + CHECK_EVERY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from seedbed.event_files import records
 from seedbed.metrics import OVER_EPOCHS
 
 PATTERN = "events.out.tfevents.*"
@@ -31,6 +30,7 @@ def cut(folder: Path, step: int | None, with_results: bool = True) -> None:
 
 
 def _merge(files: list[Path], merged: Path, step: int, with_results: bool) -> None:
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -38,8 +38,8 @@ def _merge(files: list[Path], merged: Path, step: int, with_results: bool) -> No
     with open(merged, "wb") as out:
         writer = RecordWriter(out)
         for file in files:
-            # they end at a record that was not written completely
-            for record in records(str(file)):
+            # the loader stops at a record that is damaged or was not written completely
+            for record in RawEventFileLoader(str(file)).Load():
                 event = Event.FromString(record)
                 tags = [value.tag for value in event.summary.value]
                 kind = event.file_version, event.step, *tags

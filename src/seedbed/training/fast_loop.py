@@ -44,11 +44,11 @@ KNOWN |= {"inference_mode", "use_distributed_sampler", "default_root_dir", "relo
 class FastLoop(_TrainingEpochLoop):
     """Makes as many steps as fit into CALL seconds where Lightning makes one, and does Lightning's bookkeeping once.
 
-    It runs where nothing looks at single batches: the module overrides neither MODULE_HOOKS nor DATA_HOOKS, every
-    argument of the Trainer is KNOWN, and no callback has one of HOOKS, except callbacks for which one call for several
-    batches is enough (`per_call = True`). Elsewhere, and for the first batch after a checkpoint, Lightning's
-    own loop runs. required: raise ConfigError if one of these conditions fails. capture: auto records the steps of a
-    run on a GPU, see `captured.py`.
+    It runs where nothing looks at single batches: the module overrides none of MODULE_HOOKS, neither it nor the
+    datamodule has one of DATA_HOOKS, every argument of the Trainer is KNOWN, and no callback has one of HOOKS, except
+    callbacks for which one call for several batches is enough (`per_call = True`). `why_plain` has all conditions.
+    Elsewhere, and for the first batch after a checkpoint, Lightning's own loop runs. required: raise ConfigError if one
+    of these conditions fails. capture: auto records the steps of a run on a GPU, see `captured.py`.
     """
 
     def __init__(self, trainer: pl.Trainer, options: Mapping[str, Any], required: bool = False, capture: str = "auto"):

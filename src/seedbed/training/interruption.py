@@ -79,7 +79,7 @@ class StopOnSignal(pl.Callback):
             self._cuts(trainer, module)
 
     def _cuts(self, trainer: pl.Trainer, module: pl.LightningModule) -> bool:
-        """Stop training if a signal came to any process; return whether it would have gone on without the signal."""
+        """Stop training if a signal came to any process; return whether that cut the run short."""
         # here and not in the handler: `Checkpoints`, which comes after this, must see it in the same call
         if not in_any_process(trainer, self.number is not None):
             return False

@@ -26,7 +26,7 @@ class Processes:
     def __init__(self, n_jobs: int | None = None, gpus: int | None = None):
         self.n_jobs = n_jobs or gpus or len(os.sched_getaffinity(0))
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        self.gpus = (visible.split(",") if visible else [*map(str, range(gpus))])[:gpus] if gpus else []
+        self.gpus = ([*map(str, range(gpus))] if visible is None else visible.split(","))[:gpus] if gpus else []
 
     def run(self, call: Callable[[Task], None], tasks: Sequence[Task]) -> Generator[Ended, None, None]:
         # spawn: a forked child would inherit the threads' locks of torch. cloudpickle: `call` holds a function of
