@@ -146,7 +146,10 @@ class Kill(pl.Callback):
 KINDS = {"one group": ("optim.lr", (0.001, 0.01, 0.003, 0.1)), "groups of one": ("seed", (0, 1, 2, 3))}
 
 
-@pytest.mark.parametrize("step", [30, 2 * STEPS, *(pytest.param(n, marks=pytest.mark.slow) for n in (STEPS, 70, 120))])
+LATER = [pytest.param(n, marks=pytest.mark.slow) for n in (STEPS, 70, 2 * STEPS, 120)]
+
+
+@pytest.mark.parametrize("step", [30, *LATER])
 @pytest.mark.parametrize("kind", KINDS)
 def test_stack_resumes_to_the_same_bits(composed, tmp_path, monkeypatch, kind, step):
     monkeypatch.setattr(seedbed.training.fast_loop, "CALL", 0.0)
