@@ -21,9 +21,10 @@ class SeedbedLauncher(Launcher):
 
     def __init__(self, workers: DictConfig | None = None, stacks: DictConfig | None = None, **options: Any):
         # a key that the command adds to a group of options, as +ray.remote.num_gpus=1, is one of the workers' too
-        added = {name: OmegaConf.merge(group, workers[name]) for name, group in options.items() if _has(workers, name)}
-        nodes = (workers and OmegaConf.merge(workers, added), stacks)
-        self.nodes = [node and OmegaConf.to_container(node, resolve=True) for node in nodes]
+        for name, group in options.items():
+            if workers is not None and OmegaConf.is_dict(workers.get(name)):
+                workers = OmegaConf.merge(workers, {name: OmegaConf.merge(group, workers[name])})
+        self.nodes = [node and OmegaConf.to_container(node, resolve=True) for node in (workers, stacks)]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from seedbed.sweeps.launcher import SweepLauncher
@@ -42,11 +43,6 @@ class SeedbedLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.launcher.launch(job_overrides, initial_job_idx)
-
-
-def _has(workers: DictConfig | None, name: str) -> bool:
-    """Return whether the workers have a group of options of this name."""
-    return workers is not None and OmegaConf.is_dict(workers.get(name))
 
 
 class SeedbedSweeper(BasicSweeper):

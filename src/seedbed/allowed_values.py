@@ -230,7 +230,7 @@ WITHOUT = {
 
 
 # keys that every run has; those with a `_target_` and `ckpt` are groups of keys
-PARTS = ("data", "model", "loss", "optim", "module", "trainer")
+PARTS = ("data", "model", "loss", "init", "optim", "schedule", "module", "trainer")
 NEEDED = ("seed", "ckpt_path", "optimized_metric", *SWEEP_KEYS, *PARTS)
 
 

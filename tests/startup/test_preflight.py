@@ -82,10 +82,27 @@ def test_key_that_nothing_reads_is_refused_with_the_one_that_was_meant(override,
     assert str(error.value).endswith(f"did you mean {meant}?" if meant else "the key x")
 
 
-@pytest.mark.parametrize("key", ["ckpt.every", "hydra.x", "hydra.run.x", "hydra.job.config.x", "hydra.launcher.n_jobs"])
+KEYS = [
+    "ckpt.every",
+    "hydra.x",
+    "hydra.run.x",
+    "hydra.job.config.x",
+    "hydra.launcher.n_jobs",
+    "hydra.launcher.halving.x",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
 def test_key_that_no_part_takes_is_refused(key):
     with pytest.raises(ConfigError, match=f"nothing reads the key {key}"):
         check_added_keys([f"+{key}=1"], CONFIG, HYDRA)
+
+
+def test_group_of_options_has_its_own_keys_and_those_that_another_package_takes():
+    of_ray = {**HYDRA, "runtime": {"choices": {"hydra/launcher": "ray"}}}
+    check_added_keys(["+hydra.launcher.ray.remote.num_gpus=1", "+hydra.launcher.ray.init.a.b=1"], CONFIG, of_ray)
+    with pytest.raises(ConfigError, match=r"nothing reads the key hydra\.launcher\.ray\.num_gpus"):
+        check_added_keys(["+hydra.launcher.ray.num_gpus=1"], CONFIG, of_ray)
 
 
 def test_key_of_hydra_that_it_reads_is_fine():
@@ -95,7 +112,9 @@ def test_key_of_hydra_that_it_reads_is_fine():
     )
 
 
-@pytest.mark.parametrize("override", ["~ckpt", "~trainer", "~same_bits", "ckpt=null"])
+@pytest.mark.parametrize(
+    "override", ["~ckpt", "~trainer", "~same_bits", "ckpt=null", "~init._target_", "~schedule._target_"]
+)
 def test_what_every_run_has_cannot_be_removed(sweep, override, capsys):
     folder = sweep("basic", "seed=0,1", override, code=2)
     assert capsys.readouterr().err.startswith(f"{override}: ") and not any(folder.iterdir())
@@ -127,7 +146,7 @@ def test_jobs_that_would_share_a_folder_are_refused(sweep, capsys):
         (["hydra.launcher.gpus=2", "trainer.accelerator=gpu"], "", "CUDA_VISIBLE_DEVICES= names fewer"),
     ],
 )
-def test_gpus_that_workers_would_not_use_are_not_dealt_out(sweep, capsys, monkeypatch, words, visible, reason):
+def test_gpus_that_workers_would_not_use_are_not_shared_out(sweep, capsys, monkeypatch, words, visible, reason):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     folder = sweep("fused_processes", "seed=0,1", *words, code=2)
     assert capsys.readouterr().err.strip() == f"hydra.launcher.gpus=2: {reason}" and not any(folder.iterdir())

@@ -1,4 +1,4 @@
-"""The events of a killed run are cut at its checkpoint, whatever the kill or the disk left behind them."""
+"""A resumed run keeps its events up to the checkpoint, even if the end of the event file is damaged."""
 
 import struct
 

@@ -11,7 +11,7 @@ from seedbed.training.build import Config, Parts, build_callbacks, points_every
 from seedbed.training.datamodule import DataModule
 from seedbed.training.row_choice import images_read, rows_suit
 
-# from this size on, the images that all members of a stack read count towards LEAST_IMAGES
+# in a stack of this size or larger, the images of all members count towards LEAST_IMAGES
 COUNTS_ALL_MEMBERS_FROM = 16
 
 

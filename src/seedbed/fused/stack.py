@@ -122,7 +122,7 @@ class Stack(Supervised):
             return KnownGradients.apply(losses.sum(), gradients, *self.net.stacked), losses
         # x [G, B, …] → output [m, B, K]
         output = self.net(x)
-        # the gradient of the sum with respect to a member's weights is that of the member's loss
+        # members share no weights, so the gradient of the sum holds each member's own gradient
         losses = _member_losses(self._distinct_losses, output, y, 0)
         return losses.sum(), losses.detach()
 

@@ -109,7 +109,7 @@ def draw_gradients(ax: Axes, steps: np.ndarray, values: Values, receiver: str) -
         image, axis = draw_histograms(ax, steps, values, *magnitudes(values))
         lines = {"std": (values.std, "-"), "|mean|": (np.abs(values.mean), "--")}
         for label, (line, style) in lines.items():
-            line = np.log10(positive(line))  # a log axis has no 0
+            line = np.log10(positive(line))
             ax.plot(steps, line, color="cyan", lw=1.0, ls=style, label=label)
     ax.set(ylabel="|gradient|", ylim=(axis[0], axis[-1]))
     ax.yaxis.set_major_formatter(lambda power, _: f"{10.0**power:.1g}")
@@ -123,6 +123,7 @@ def draw_gradients(ax: Axes, steps: np.ndarray, values: Values, receiver: str) -
 
 
 def positive(x: np.ndarray) -> np.ndarray:
+    """Return x with nan in the place of numbers that a log axis does not have."""
     return np.where(x > 0, x, np.nan)
 
 
@@ -152,7 +153,6 @@ def overview(layers: dict[str, Series]) -> Figure:
         axes[0, 0]: ("mean of activations", lambda s: s.activations.mean),
         axes[0, 1]: ("std of activations", lambda s: s.activations.std),
         axes[0, 2]: (f"% of activations near zero (|x| < {NEAR_ZERO})", lambda s: 100 * s.activations.near_zero),
-        # a log axis has no 0
         axes[1, 1]: ("std of gradients with respect to activations", lambda s: positive(s.gradients.std)),
         axes[1, 2]: (f"% of gradients near zero (≤ 1/{part:g} of largest)", lambda s: 100 * s.gradients.near_zero),
     }

@@ -111,7 +111,7 @@ def _check_single(config: DictConfig) -> None:
 
 
 def _check_gpus(gpus: int | None, accelerator: str | None) -> None:
-    """Raise ConfigError if the launcher is to deal out GPUs that the jobs would not use, or that it may not see."""
+    """Raise ConfigError if the launcher is to share out GPUs that the jobs would not use, or that it may not see."""
     if gpus and accelerator not in ("gpu", "cuda"):
         raise ConfigError(f"hydra.launcher.gpus={gpus}: needs trainer.accelerator=gpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -133,7 +133,7 @@ class _OptimizedModule(metaclass=_AsksCompiler):
 
 
 def _disable(function: Callable, recursive: bool = True, **options: Any) -> Callable:
-    """Return a function that the compiler will not compile, if it is ever imported."""
+    """Wrap a function so that the compiler, if it is ever imported, skips it."""
     disabled = None
 
     @wraps(function)

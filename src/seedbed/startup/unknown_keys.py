@@ -17,8 +17,10 @@ from seedbed.sweeps.choices import LAUNCHERS, SWEEPERS
 
 # the groups of a config whose class checks the keys inside them
 PARTS = {key.partition(".")[0] for key in RULES} | {"callbacks", "logger", "module"}
-# a group that no class checks: it has the keys with a rule in allowed_values.py
+# no class checks the keys of this group: it has those with a rule in allowed_values.py
 PLAIN_PART = "ckpt"
+# groups of a launcher's options that another package takes, with any keys
+FREE = ("ray.init", "ray.remote")
 
 
 def check_added_keys(overrides: Sequence[str], config: Mapping[str, Any], hydra: Mapping[str, Any]) -> None:
@@ -52,7 +54,7 @@ def _is_hydras(path: Sequence[str], hydra: Mapping[str, Any]) -> bool:
     for part, nodes in (("launcher", LAUNCHERS), ("sweeper", SWEEPERS)):
         if path[0] == part and len(path) > 1:
             node = nodes.get(hydra["runtime"]["choices"].get(f"hydra/{part}"))
-            return node is None or path[1] in {*node, "sampler"}
+            return path[1] == "sampler" or ".".join(path[1:3]) in FREE or _has(node, path[1:])
     schema = OmegaConf.structured(HydraConf)
     for name in path:
         if not isinstance(schema, DictConfig) or OmegaConf.get_type(schema) in (None, dict):
@@ -62,6 +64,11 @@ def _is_hydras(path: Sequence[str], hydra: Mapping[str, Any]) -> bool:
         is_value = OmegaConf.is_missing(schema, name) or OmegaConf.is_interpolation(schema, name)
         schema = None if is_value else schema[name]
     return True
+
+
+def _has(node: Any, path: Sequence[str]) -> bool:
+    """Return whether nested options have this key; an option that is no group may get any keys."""
+    return not path or not isinstance(node, Mapping) or (path[0] in node and _has(node[path[0]], path[1:]))
 
 
 def _meant(key: str, known: Sequence[str]) -> str:

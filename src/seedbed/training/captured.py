@@ -1,4 +1,4 @@
-"""Whole optimiser steps recorded as CUDA graphs: one call starts all kernels of a step.
+"""Record whole optimiser steps as CUDA graphs: one call then starts all kernels of a step.
 
 Python needs longer to start the kernels of a small network, one after another, than a GPU needs to run them. A CUDA
 graph records them once, with the addresses that they read and write, and a replay starts all of them. So whatever a

@@ -149,7 +149,7 @@ def _bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
 
 
 def _next_checkpoint_step(trainer: pl.Trainer, step: int) -> float | None:
-    """Return the step after `step` at which `Checkpoints` wants to be called; None if it counts no steps."""
+    """Return the next step at which `Checkpoints` must be called; None if it does not count steps."""
     next_step = getattr(trainer.checkpoint_callback, "next_step", None)
     return next_step(step) if next_step else None
 

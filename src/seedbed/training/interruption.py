@@ -100,7 +100,7 @@ class StopOnSignal(pl.Callback):
 
     @contextmanager
     def telling_how_to_go_on(self) -> Iterator[None]:
-        """Make a signal before or after the training end the run as one during it does: through `check`."""
+        """Note a signal that comes before or after the training, so that `check` ends the run for it, too."""
         try:
             yield
         except KeyboardInterrupt:
